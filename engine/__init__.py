@@ -1,0 +1,1 @@
+"""What all learners and nodes share. It knows no model and no ROS."""

@@ -1,0 +1,87 @@
+"""Named label sets and the maps between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from emotion_perception.engine.errors import unknown_name
+
+# Words that mean the same class in different label sets, by the word used in hri_msgs/Expression where it has one.
+_CONCEPTS = {
+    "neutral": ("neutral",),
+    "happy": ("happy", "happiness", "joy"),
+    "sad": ("sad", "sadness"),
+    "surprised": ("surprised", "surprise"),
+    "scared": ("scared", "fear", "afraid", "fearful"),
+    "disgusted": ("disgusted", "disgust"),
+    "angry": ("angry", "anger"),
+    "contempt": ("contempt", "contemptuous"),
+}
+_CONCEPT_OF = {word: concept for concept, words in _CONCEPTS.items() for word in words}
+
+
+def concept(word: str) -> str:
+    """Returns the canonical word for an emotion word; a word without synonyms is its own concept."""
+    return _CONCEPT_OF.get(word.strip().casefold(), word.strip().casefold())
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """An ordered set of class words.
+
+    Attributes:
+        name: Registered name, e.g. ``affectnet8``.
+        words: Class words in output order.
+        source: Where the order comes from.
+        multi_label: Whether several classes may hold at once.
+    """
+
+    name: str
+    words: tuple[str, ...]
+    source: str
+    multi_label: bool = False
+
+    def __len__(self) -> int:
+        """Returns the number of classes."""
+        return len(self.words)
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterates over the words in output order."""
+        return iter(self.words)
+
+    def index(self, word: str) -> int:
+        """Returns the class index of a word or one of its synonyms; an unknown word raises `UsageError`."""
+        wanted = concept(word)
+        for i, own in enumerate(self.words):
+            if concept(own) == wanted:
+                return i
+        raise unknown_name(f"class in {self.name}", word, self.words)
+
+    def map_to(self, other: LabelSet) -> np.ndarray:
+        """Returns an int64 array ``(len(self),)``: this set's class -> the other set's class, -1 where it has none."""
+        theirs = {concept(word): i for i, word in enumerate(other.words)}
+        return np.array([theirs.get(concept(word), -1) for word in self.words], dtype=np.int64)
+
+
+AFFECTNET8 = LabelSet(
+    "affectnet8",
+    ("Neutral", "Happy", "Sad", "Surprise", "Fear", "Disgust", "Anger", "Contempt"),
+    "AffectNet, Mollahosseini et al. 2017, expression ids 0 to 7",
+)
+FERPLUS8 = LabelSet(
+    "ferplus8",
+    ("Neutral", "Happiness", "Surprise", "Sadness", "Anger", "Disgust", "Fear", "Contempt"),
+    "FER+, Barsoum et al. 2016, column order",
+)
+
+_SETS = {labels.name: labels for labels in (AFFECTNET8, FERPLUS8)}
+
+
+def label_set(name: str) -> LabelSet:
+    """Returns a registered label set by name; an unknown name raises `UsageError` with the nearest right one."""
+    if name not in _SETS:
+        raise unknown_name("label set", name, _SETS)
+    return _SETS[name]

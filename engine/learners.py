@@ -1,0 +1,230 @@
+"""The contract: every learner has the same verbs, and they keep the same promises (checked by `engine.testing`)."""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from emotion_perception.engine.cards import ModelCard
+from emotion_perception.engine.data import Color
+from emotion_perception.engine.errors import NotLoadedError, UsageError
+from emotion_perception.engine.target import Emotions, FloatArray
+
+if TYPE_CHECKING:
+    import torch
+
+    from emotion_perception.engine.inference import Backend
+
+logger = logging.getLogger(__name__)
+
+
+class Learner(ABC):
+    """Base of all learners.
+
+    A learner adds a card, a torch module, how its outputs become `Emotions`, and how it is trained; everything else is here.
+    Construction downloads, allocates and prints nothing. A learner may be used from several threads for `infer`; the other verbs
+    change it and belong in one thread.
+
+    Attributes:
+        card: The card of the weights in use; before loading, that of the published or default model.
+    """
+
+    card: ModelCard = None  # type: ignore[assignment]  # every learner's class sets it
+
+    # Names that describe one axis less than the outputs' batch: (name, ...) in the order the network returns them.
+    output_names: ClassVar[tuple[str, ...]]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Refuses a concrete learner without a card as soon as its class is made."""
+        super().__init_subclass__(**kwargs)
+        if not getattr(cls, "__abstractmethods__", None) and not isinstance(cls.card, ModelCard):
+            raise TypeError(f"{cls.__name__} needs a class attribute `card`, a ModelCard")
+
+    def __init__(self, *, batch_size: int = 32, temp_path: str | Path = "temp", device: str = "auto", device_ind: tuple[int, ...] | list[int] = (0,)) -> None:
+        """Stores the arguments.
+
+        Args:
+            batch_size: Inputs per forward pass, in training and evaluation.
+            temp_path: Folder for downloads and exported models.
+            device: ``auto`` (a GPU if there is one), ``cpu`` or ``cuda``; without a GPU, ``cuda`` warns and uses the CPU.
+            device_ind: Index of the GPU to use; only the first is used by one process, `torchrun` uses several.
+        """
+        if device not in ("auto", "cpu", "cuda"):
+            raise UsageError(f"device is {device!r}, expected 'auto', 'cpu' or 'cuda'")
+        if batch_size < 1:
+            raise UsageError(f"batch_size is {batch_size}, expected at least 1")
+        self.batch_size = batch_size
+        self.temp_path = temp_path
+        self.device = device
+        self.device_ind = device_ind
+        self._model: torch.nn.Module | None = None
+        self._backend: Backend | None = None
+
+    # ---- what each learner brings -------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def build_model(self, card: ModelCard) -> torch.nn.Module:
+        """Builds the network a card describes, with fresh weights, in evaluation mode, on the CPU."""
+
+    @abstractmethod
+    def emotions(self, outputs: Mapping[str, FloatArray]) -> Emotions:
+        """Turns the network's outputs (arrays named by `output_names`, n rows each) into `Emotions`."""
+
+    @abstractmethod
+    def fit(self, dataset: Any = None, val_dataset: Any = None, logging_path: str = "", silent: bool = True, verbose: bool = True) -> dict[str, Any]:
+        """Trains the model.
+
+        Args:
+            dataset: Training data, an `EmotionDataset`.
+            val_dataset: Validation data; the best state on it is what the learner holds afterwards.
+            logging_path: Folder for logs, curves and checkpoints; an unfinished run in it is resumed.
+            silent: Print no progress.
+            verbose: Print a line per epoch (when not silent).
+
+        Returns:
+            ``{"history": [{"epoch": 1, "loss": ..., ...}, ...], ...}``, one row per epoch.
+        """
+
+    @abstractmethod
+    def eval(self, dataset: Any = None) -> dict[str, Any]:
+        """Measures the model on a labelled `EmotionDataset` and returns named numbers."""
+
+    @abstractmethod
+    def download(self, path: str | Path | None = None, mode: str = "pretrained", url: str | None = None) -> Path:
+        """Fetches files, verified and atomic, and returns the folder or file they are in.
+
+        Args:
+            path: Where to put them; `temp_path` if None.
+            mode: What to fetch; which modes there are is the learner's own.
+            url: Another address (http, https or file) than the one the card names.
+        """
+
+    # ---- shared verbs -------------------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """Registered name."""
+        return self.card.learner
+
+    @property
+    def model(self) -> torch.nn.Module:
+        """The network. Raises `NotLoadedError` before there is one."""
+        if self._model is None:
+            raise self._not_loaded()
+        return self._model
+
+    @property
+    def loaded(self) -> bool:
+        """Whether `infer` would work."""
+        return self._backend is not None
+
+    def infer(self, batch: Any, color: Color = "rgb") -> Emotions:
+        """Judges one input or a batch.
+
+        Args:
+            batch: A picture (path, `Image`, array or tensor; a face model takes face crops) or a list of them, or an array or tensor
+                with a batch axis. Any size; arrays as `Image.from_array` takes them.
+            color: Channel order of arrays and tensors in ``batch``.
+
+        Returns:
+            `Emotions` with a row per input; it unpacks into ``categories, affect``.
+
+        Raises:
+            NotLoadedError: There are no weights yet.
+            InputError: An input that cannot be used; none is judged then.
+        """
+        from emotion_perception.engine.vision.crops import network_input
+
+        if self._backend is None:
+            raise self._not_loaded()
+        x = network_input(batch, self.card.input, color)
+        parts = [self._backend(x[i : i + self.batch_size]) for i in range(0, max(len(x), 1), self.batch_size)] if len(x) else []
+        if not parts:
+            return self._no_emotions()
+        return self.emotions({name: np.concatenate([part[name] for part in parts]) for name in self.output_names})
+
+    def save(self, path: str | Path) -> Path:
+        """Writes card, weights and, after `optimize`, the optimised model into a folder, all or nothing; returns the folder."""
+        from emotion_perception.engine.weights import save_folder
+
+        optimized = getattr(self._backend, "path", None)
+        return save_folder(Path(path), self.card, self.model.state_dict(), {"model.onnx": optimized} if optimized else {})
+
+    def load(self, path: str | Path) -> None:
+        """Reads a folder written by `save`; nothing in it is ever executed.
+
+        Raises:
+            WeightsError: Missing, truncated or another learner's files; the learner stays as it was.
+        """
+        from emotion_perception.engine.inference import OnnxBackend, TorchBackend
+        from emotion_perception.engine.weights import load_folder
+
+        card, tensors = load_folder(Path(path), self.name)
+        model = self.build_model(card)
+        self._load_state(model, tensors, path)
+        self.card = card
+        self._use(model, TorchBackend(model, self.output_names, self.torch_device()))
+        exported = Path(path) / "model.onnx"
+        if exported.is_file():
+            self._backend = OnnxBackend(exported, self.output_names, self.device)
+
+    def optimize(self, target_device: str | None = None, do_constant_folding: bool = True) -> Path:
+        """Exports the model to ONNX, checks that it gives the same answers, and uses it for `infer` from then on.
+
+        Args:
+            target_device: ``cpu`` or ``cuda``; the learner's own device if None.
+            do_constant_folding: Fold constants in the exported graph.
+
+        Returns:
+            The ONNX file, in `temp_path`; `save` copies it beside the weights.
+
+        Raises:
+            NotLoadedError: There are no weights yet.
+            WeightsError: The exported model differs by more than 1e-4; it is not used then.
+        """
+        from emotion_perception.engine.inference import OnnxBackend, export_onnx
+
+        file = Path(self.temp_path) / f"{self.name}.onnx"
+        export_onnx(self.model, file, self.card, self.output_names, do_constant_folding)
+        self._backend = OnnxBackend(file, self.output_names, target_device or self.device)
+        return file
+
+    def reset(self) -> None:
+        """Clears state over time; a learner that judges single pictures has none."""
+        return
+
+    def torch_device(self) -> torch.device:
+        """Returns the torch device that ``device`` stands for on this machine."""
+        import torch
+
+        if self.device == "cpu":
+            return torch.device("cpu")
+        if torch.cuda.is_available():
+            return torch.device("cuda", self.device_ind[0] if self.device_ind else 0)
+        if self.device == "cuda":
+            logger.warning("%s: device 'cuda' was asked for but there is no usable GPU; using the CPU", self.name)
+        return torch.device("cpu")
+
+    # ---- for learners -------------------------------------------------------------------------------------------------
+
+    def _use(self, model: torch.nn.Module, backend: Backend) -> None:
+        """Makes a network and the back end that runs it current."""
+        self._model, self._backend = model, backend
+
+    def _load_state(self, model: torch.nn.Module, tensors: Mapping[str, torch.Tensor], source: str | Path) -> None:
+        """Loads tensors into a network strictly, or raises `WeightsError` that names the first misfit."""
+        from emotion_perception.engine.weights import load_state
+
+        load_state(model, tensors, f"{str(source)!r} ({self.name})")
+
+    def _no_emotions(self) -> Emotions:
+        labels = self.card.label_set
+        return Emotions(labels, np.zeros((0, len(labels)), np.float32), np.zeros((0, 2), np.float32) if self.card.affect else None)
+
+    def _not_loaded(self) -> NotLoadedError:
+        return NotLoadedError(f"{self.name} has no weights yet; call load(folder), or download() and then load()")

@@ -1,0 +1,51 @@
+"""Name -> learner, through entry points of the group ``emotion_perception.learners``. Listing imports no torch."""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Any
+
+from emotion_perception.engine.errors import UsageError, unknown_name
+
+if TYPE_CHECKING:
+    from emotion_perception.engine.learners import Learner
+
+GROUP = "emotion_perception.learners"
+
+
+def _entries() -> dict[str, EntryPoint]:
+    """Returns the registered entry points by name; of two packages that claim one name, neither may win silently."""
+    found: dict[str, EntryPoint] = {}
+    for entry in entry_points(group=GROUP):
+        if entry.name in found and found[entry.name].value != entry.value:
+            raise UsageError(f"learner {entry.name!r} is registered twice: {found[entry.name].value} and {entry.value}; uninstall one")
+        found[entry.name] = entry
+    return found
+
+
+def learner_names() -> list[str]:
+    """Returns the registered names, sorted, without importing any learner."""
+    return sorted(_entries())
+
+
+def learner_class(name: str) -> type[Learner]:
+    """Imports a learner's class by its registered name; its module imports no torch.
+
+    Raises:
+        UsageError: Unknown name (with the nearest right one), or the plugin cannot be imported.
+    """
+    entries = _entries()
+    if not entries:
+        raise UsageError("no learners are registered; install the package: pip install -e . (in a checkout) or pip install emotion_perception")
+    if name not in entries:
+        raise unknown_name("learner", name, entries)
+    try:
+        cls: type[Learner] = entries[name].load()
+    except (ImportError, AttributeError) as error:
+        raise UsageError(f"learner {name!r} ({entries[name].value}) cannot be imported: {error}; reinstall its package") from error
+    return cls
+
+
+def create_learner(name: str, **arguments: Any) -> Learner:
+    """Makes a learner by its registered name; the keywords are those of its constructor."""
+    return learner_class(name)(**arguments)
