@@ -1,0 +1,118 @@
+"""Reads pictures out of folders and, in place, out of zip files."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import zipfile
+import zlib
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+
+from emotion_perception.engine.datasets.base import Pixels
+from emotion_perception.engine.errors import DatasetError, InputError
+
+logger = logging.getLogger(__name__)
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+
+# First bytes of a format, and last bytes of a whole file of it.
+_ENDS = ((b"\xff\xd8\xff", b"\xff\xd9"), (b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"))
+
+
+class Files:
+    """The files in a folder or in a zip file, by their path inside it.
+
+    Reading is safe from several threads and from forked processes: each process opens the zip file for itself.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Opens nothing yet.
+
+        Raises:
+            DatasetError: There is neither a folder nor a whole zip file at the path.
+        """
+        self.path = path
+        self._local: tuple[int, zipfile.ZipFile] | None = None
+        self._lock = threading.Lock()
+        if not path.exists():
+            raise DatasetError(f"there is no folder or zip file {str(path)!r}; check the path")
+        if not path.is_dir() and not zipfile.is_zipfile(path):
+            raise DatasetError(f"{str(path)!r} is neither a folder nor a whole zip file; fetch it again or unpack it")
+
+    def names(self) -> list[str]:
+        """Returns the paths of all files, with forward slashes, sorted."""
+        if self.path.is_dir():
+            found = [os.path.relpath(os.path.join(folder, file), self.path) for folder, _, files in os.walk(self.path) for file in files]  # noqa: PTH118
+            return sorted(name.replace(os.sep, "/") for name in found)
+        return sorted(name for name in self._zip().namelist() if not name.endswith("/"))
+
+    def read(self, name: str) -> bytes:
+        """Returns the bytes of a file; one that is missing or damaged raises `InputError`."""
+        try:
+            return (self.path / name).read_bytes() if self.path.is_dir() else self._zip().read(name)
+        except (OSError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+            raise InputError(f"cannot read {name!r} in {str(self.path)!r}: {getattr(error, 'strerror', None) or error}") from None
+
+    def _zip(self) -> zipfile.ZipFile:
+        # A fork shares the file position with its parent, so a handle is good only in the process that opened it.
+        with self._lock:
+            if self._local is None or self._local[0] != os.getpid():
+                self._local = (os.getpid(), zipfile.ZipFile(self.path))
+            return self._local[1]
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leaves the open handle out, for processes that are spawned."""
+        return {"path": self.path}
+
+    def __setstate__(self, state: dict[str, Path]) -> None:
+        """Opens the same folder or file again."""
+        self.__init__(state["path"])  # type: ignore[misc]
+
+
+def decode(data: bytes, name: str, grey: bool = False) -> Pixels:
+    """Decodes a picture, upright as its EXIF says.
+
+    Args:
+        data: The bytes of the file.
+        name: What to call it in an error.
+        grey: Return ``(h, w)`` luminance instead of ``(h, w, 3)`` RGB.
+
+    Raises:
+        InputError: Empty, or not a picture.
+    """
+    import cv2
+
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR) if data else None
+    if pixels is None:
+        raise InputError(f"{name!r} is not a picture that can be read; remove it or fetch it again")
+    out: Pixels = pixels if grey else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+    return out
+
+
+def is_whole(data: bytes) -> bool:
+    """Judges whether the bytes are a whole picture, without decoding the usual ones (OpenCV fills a truncated JPEG with grey)."""
+    for head, tail in _ENDS:
+        if data.startswith(head) and data.endswith(tail):
+            return True
+    from PIL import Image as PillowImage
+
+    try:
+        with PillowImage.open(BytesIO(data)) as picture:
+            picture.load()
+    except (OSError, SyntaxError, ValueError, EOFError, PillowImage.DecompressionBombError):
+        return False
+    return True
+
+
+def report_skipped(source: str, skipped: Sequence[str], kept: int) -> None:
+    """Says once how many pictures were left out; raises `DatasetError` when none is left."""
+    if not kept:
+        first = f"; the first of {len(skipped)} that could not be read is {skipped[0]!r}" if skipped else ""
+        raise DatasetError(f"{source} has no usable picture{first}")
+    if skipped:
+        logger.warning("%s: left out %d of %d pictures that cannot be read, the first is %r", source, len(skipped), len(skipped) + kept, skipped[0])
