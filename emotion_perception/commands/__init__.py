@@ -1,0 +1,91 @@
+"""The command line: one module per command, imported only when that command runs, so that ``--help`` costs milliseconds.
+
+A command is a module of this package with a function `run` (its docstring and annotations make the help) and a tuple `EXAMPLES`, plus
+its line in `COMMANDS`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+PROGRAM = "emotion-perception"
+DEBUG_VARIABLE = "EMOTION_PERCEPTION_DEBUG"
+COMMANDS = {
+    "list": "Lists the learners.",
+    "info": "Shows a learner's card: what it takes, gives, weighs and scores.",
+    "doctor": "Checks the installation and says what is missing.",
+    "download": "Fetches a learner's published files, or the face detector.",
+    "predict": "Perceives emotions in pictures.",
+    "video": "Perceives emotions in a video file, frame by frame.",
+    "webcam": "Perceives emotions in front of a camera.",
+    "train": "Trains a learner on a data set.",
+    "eval": "Measures a learner on a labelled data set.",
+    "demo": "Shows the emotion in a bundled photo: a table and two pictures.",
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line.
+
+    Args:
+        arguments: The words after the program's name; those of the process if None.
+
+    Returns:
+        The exit status: 0, 1 (failed), 2 (used wrongly) or 130 (interrupted).
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = os.environ.get(DEBUG_VARIABLE, "") not in ("", "0")
+    if "--debug" in words[: words.index("--") if "--" in words else None]:
+        words.remove("--debug")
+        debug = True
+    try:
+        status = _run(words, debug)
+        sys.stdout.flush()
+        return status
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Whoever read the output has enough. Without this, Python complains once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else 1
+    except Exception as error:
+        if debug:
+            raise
+        message, status = _explained(error)
+        sys.stderr.write(f"{PROGRAM}: error: {' '.join(message.split())}\n")
+        return status
+
+
+def _run(words: list[str], debug: bool) -> int:
+    try:
+        import typer
+    except ImportError as error:
+        sys.stderr.write(f"{PROGRAM}: error: the command line needs typer ({error}); run: pip install typer rich\n")
+        return 1
+    from emotion_perception.commands._group import make_group
+
+    if words and words[0] in COMMANDS:
+        import logging
+
+        for level, word in ((logging.WARNING, "warning"), (logging.ERROR, "error"), (logging.INFO, "info")):
+            logging.addLevelName(level, word)
+        logging.basicConfig(format=f"{PROGRAM}: %(levelname)s: %(message)s", level=logging.INFO if debug else logging.WARNING)
+    try:
+        status = make_group().main(words or ["--help"], prog_name=PROGRAM, standalone_mode=False)
+    except typer.Abort:
+        return 130
+    return status if isinstance(status, int) else 0 if words else 2
+
+
+def _explained(error: Exception) -> tuple[str, int]:
+    """Returns the message and the exit status of an error."""
+    from emotion_perception.engine.errors import EmotionPerceptionError
+
+    if isinstance(error, EmotionPerceptionError):
+        return str(error), error.exit_status
+    if hasattr(error, "format_message"):  # the command line's own usage errors; their class lies elsewhere in every other typer
+        return f"{error.format_message().rstrip('.')}; see --help", int(getattr(error, "exit_code", 2))
+    return f"unexpected {type(error).__name__}: {error}; run it again with --debug to see where", 1
