@@ -127,6 +127,10 @@ class EmotionDataset(DatasetIterator):
         """Returns what a person would call the picture: its file, where it has one."""
         return str(index)
 
+    def crop_scale(self, index: int) -> float:
+        """Returns the side of a picture in units of the longer side of the face's box, as `CropSpec.scale` counts; 1 = as tight as the box."""
+        return 1.0
+
     def __len__(self) -> int:
         """Returns the number of pictures."""
         return len(self.targets)
@@ -195,6 +199,10 @@ class SubsetDataset(EmotionDataset):
         """Returns the name the data set beneath gives the picture."""
         return self.dataset.name(int(self.indices[index]))
 
+    def crop_scale(self, index: int) -> float:
+        """Returns the crop scale that the data set beneath gives the picture."""
+        return self.dataset.crop_scale(int(self.indices[index]))
+
     def __getitem__(self, index: int) -> Any:
         """Returns the sample as the data set beneath makes it."""
         return self.dataset[int(self.indices[self._checked(index)])]
@@ -237,6 +245,11 @@ class ConcatDataset(EmotionDataset):
         """Returns the name that the picture's own data set gives it."""
         dataset, own = self._find(index)
         return dataset.name(own)
+
+    def crop_scale(self, index: int) -> float:
+        """Returns the crop scale that the picture's own data set gives it."""
+        dataset, own = self._find(index)
+        return dataset.crop_scale(own)
 
     def __getitem__(self, index: int) -> Any:
         """Returns the sample as the picture's own data set makes it."""

@@ -1,0 +1,1 @@
+"""Training that every learner shares: the loop with exact resume, augmentation, schedules, logs."""

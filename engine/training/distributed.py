@@ -1,0 +1,74 @@
+"""One process or several: under `torchrun` each process trains its share of every batch and gradients are averaged."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The group of training processes that this one belongs to.
+
+    Attributes:
+        rank: Number of this process, from 0.
+        count: How many there are.
+    """
+
+    rank: int = 0
+    count: int = 1
+
+    @classmethod
+    def join(cls, device: torch.device) -> Processes:
+        """Joins the group that `torchrun` started (gloo on CPUs, nccl on GPUs); without `torchrun` there is one process."""
+        if "WORLD_SIZE" not in os.environ:
+            return cls()
+        from torch import distributed
+
+        if not distributed.is_initialized():
+            distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        return cls(distributed.get_rank(), distributed.get_world_size())
+
+    def share(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Returns this process's part of a batch."""
+        return numbers[self.rank :: self.count]
+
+    def average_gradients(self, optimizer: torch.optim.Optimizer) -> None:
+        """Averages the gradients of all parameters of an optimizer over the processes, in one message."""
+        if self.count == 1:
+            return
+        from torch import distributed
+
+        parameters = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
+        # A process may have drawn no picture for some branch; its gradient there is zero, not missing.
+        flat = torch.cat([(p.grad if p.grad is not None else torch.zeros_like(p)).reshape(-1) for p in parameters])
+        distributed.all_reduce(flat)
+        flat /= self.count
+        for parameter, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+            parameter.grad = part.view_as(parameter).clone()
+
+    def average_buffers(self, model: torch.nn.Module) -> None:
+        """Averages running statistics, so that every process validates and stores the same model."""
+        if self.count == 1:
+            return
+        from torch import distributed
+
+        for buffer in model.buffers():
+            if buffer.is_floating_point():
+                distributed.all_reduce(buffer)
+                buffer /= self.count
+
+    def mean(self, numbers: Mapping[str, float]) -> dict[str, float]:
+        """Averages named numbers over the processes."""
+        if self.count == 1:
+            return dict(numbers)
+        from torch import distributed
+
+        values = torch.tensor(list(numbers.values()), dtype=torch.float64)
+        distributed.all_reduce(values)
+        return dict(zip(numbers, (values / self.count).tolist(), strict=True))

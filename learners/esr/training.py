@@ -1,0 +1,344 @@
+"""How ESR is trained, as stages for `engine.training.loop.Trainer`.
+
+Two schedules lead to the same network. ``published`` (the paper's algorithm 1): branch after branch, each with a fresh subset balanced over
+the classes; new layers learn fast, older ones slowly. ``joint``: all branches in one pass over the shared base, each on its own random
+share of every batch; the base is computed once per picture for all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import log_softmax
+
+from emotion_perception.engine.datasets import EmotionDataset
+from emotion_perception.engine.training.augment import Augmentation, plain
+from emotion_perception.engine.training.loop import Batch, Stage
+from emotion_perception.engine.training.precision import autocast
+from emotion_perception.engine.training.schedules import constant, one_cycle, step_decay
+from emotion_perception.learners.esr.diversity import diversity_loss
+from emotion_perception.learners.esr.model import ESR
+
+Numbers = NDArray[np.int64]
+
+# AffectNet's mean [valence, arousal] per class, measured on its manual validation list (500 rows per class), in affectnet8's order.
+CLASS_AFFECT = np.array(
+    [(-0.025, -0.019), (0.672, 0.081), (-0.628, -0.267), (0.183, 0.701), (-0.117, 0.760), (-0.684, 0.446), (-0.426, 0.554), (-0.511, 0.576)], np.float32
+)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The numbers of a training.
+
+    Attributes:
+        epochs: Passes over the data; in the published schedule those of the first branch.
+        later_epochs: Published schedule: passes of every later branch.
+        per_class: Published schedule: most pictures per class in a branch's subset.
+        lr, momentum, weight_decay: Of SGD (Nesterov in the joint schedule).
+        later_lr: Published schedule: factor on ``lr`` of the layers that exist already.
+        branch_share: Joint schedule: share of every batch that each branch learns from.
+        size: Side of the pictures in pixels.
+        small_size, small_epochs: The first ``small_epochs`` passes of the joint schedule use pictures of this side.
+        diversity_weight, diversity_gamma: Of the diversity loss (ESR*).
+        crop_scale: The crop that the network is meant for, in units of the detector's box.
+        validate_every: Validate after every so many epochs.
+        affect_epochs: Passes of the affect head by gradient descent; 0 = solved in closed form.
+        seed: Of everything random.
+        precision: ``auto``, ``fp32`` or ``bf16``.
+        augmentation: Random changes to training pictures, or None.
+    """
+
+    epochs: int
+    later_epochs: int = 1
+    per_class: int = 5000
+    lr: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    later_lr: float = 0.1
+    branch_share: float = 1.0 / 3.0
+    size: int = 96
+    small_size: int = 54
+    small_epochs: int = 0
+    diversity_weight: float = 0.1
+    diversity_gamma: float = 10.0
+    crop_scale: float = 1.0
+    validate_every: int = 1
+    affect_epochs: int = 0
+    seed: int = 0
+    precision: str = "auto"
+    augmentation: Augmentation | None = field(default_factory=Augmentation)
+
+
+class FacePictures:
+    """Pictures and targets of a data set as batches of tensors."""
+
+    def __init__(self, dataset: EmotionDataset, recipe: Recipe, batch_size: int) -> None:
+        """Prepares the targets; the pictures are read when asked for."""
+        self.dataset, self.recipe, self.batch_size = dataset, recipe, batch_size
+        self.soft = dataset.targets.soft(len(dataset.labels))
+        # Raters' opinion of the class stands in for valence and arousal where a set has none.
+        stand_in = self.soft @ CLASS_AFFECT
+        given = dataset.targets.affect
+        self.affect = stand_in if given is None else np.where(np.isnan(given), stand_in, given)
+        self.labelled = np.flatnonzero(~np.isnan(self.soft).any(axis=1))
+        self.with_affect = np.flatnonzero(~np.isnan(self.affect).any(axis=1))
+
+    def __len__(self) -> int:
+        """Returns the number of pictures."""
+        return len(self.dataset)
+
+    def batch(self, numbers: Numbers, size: int, epoch: int | None) -> Batch:
+        """Returns pictures ``(n, 3, size, size)`` float32 in [0, 1], soft labels ``(n, 8)`` and affect ``(n, 2)``.
+
+        Args:
+            numbers: Which pictures.
+            size: Their side in pixels.
+            epoch: Seeds the augmentation; None = no augmentation.
+        """
+        change = self.recipe.augmentation if epoch is not None else None
+        pixels = np.empty((len(numbers), size, size, 3), np.uint8)
+        for row, number in enumerate(numbers):
+            picture = self.dataset.picture(int(number))
+            zoom = self.recipe.crop_scale / self.dataset.crop_scale(int(number))
+            pixels[row] = plain(picture, size, zoom) if change is None else change(picture, size, (self.recipe.seed, epoch or 0, int(number)), zoom)
+        images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div_(255.0).contiguous(memory_format=torch.channels_last)
+        return images, torch.from_numpy(self.soft[numbers]), torch.from_numpy(self.affect[numbers].astype(np.float32))
+
+    def outputs(self, model: ESR, numbers: Numbers, size: int, branches: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Returns logits ``(n, branches, 8)`` and affect ``(n, branches, 2)`` of pictures as inference sees them, on the CPU."""
+        was_training = model.training
+        model.eval()
+        parts = []
+        with torch.inference_mode(), autocast(device, self.recipe.precision):
+            for start in range(0, len(numbers), self.batch_size):
+                images = self.batch(numbers[start : start + self.batch_size], size, None)[0].to(device)
+                features = model.base(images)
+                heads = [branch(features) for branch in model.convolutional_branches[:branches]]
+                parts.append((torch.stack([h[0] for h in heads], 1).float().cpu(), torch.stack([h[1] for h in heads], 1).float().cpu()))
+        model.train(was_training)
+        return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
+
+
+def joint_stage(model: ESR, train: FacePictures, val: FacePictures | None, recipe: Recipe, device: torch.device) -> Stage:
+    """Makes the stage that trains the base and all branches in one pass."""
+    branches = len(model.convolutional_branches)
+
+    def size_at(epoch: int) -> int:
+        return recipe.small_size if epoch < recipe.small_epochs else recipe.size
+
+    def loss(batch: Batch, generator: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
+        images, soft, _ = batch
+        taken = max(1, round(recipe.branch_share * len(images)))
+        with autocast(device, recipe.precision):
+            features = model.base(images)
+        if model.base.diversify and branches > 1:
+            # The diversity of the branches is judged on pictures that all of them see.
+            return _branch_losses(model, features[:taken], soft[:taken], branches, recipe, device)
+        total = features.new_zeros((), dtype=torch.float32)
+        correct = 0.0
+        for branch in model.convolutional_branches:
+            rows = torch.randperm(len(images), generator=generator)[:taken].to(device)
+            with autocast(device, recipe.precision):
+                logits, _ = branch(features[rows])
+            total = total + soft_cross_entropy(logits, soft[rows])
+            correct += _accuracy(logits, soft[rows])
+        return total, {"branch_accuracy": correct / branches}
+
+    parameters = [p for name, p in model.named_parameters() if "fc_dimensional" not in name]
+    current = {"size": recipe.size}
+
+    def prepare() -> None:
+        model.train()
+        _require_grad(model, lambda name: "fc_dimensional" not in name)
+
+    def load(numbers: Numbers, epoch: int) -> Batch:
+        current["size"] = size_at(epoch)
+        return train.batch(numbers, current["size"], epoch)
+
+    return Stage(
+        name="joint",
+        epochs=recipe.epochs,
+        order=lambda epoch: _shuffled(train.labelled, recipe.seed, 0, epoch),
+        load=load,
+        loss=loss,
+        optimizer=torch.optim.SGD(parameters, recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=recipe.momentum > 0),
+        rate=one_cycle(),
+        prepare=prepare,
+        validate=lambda: _validate_emotion(model, val, current["size"], branches, device),
+        monitor="val_accuracy" if val else "loss",
+        higher_is_better=val is not None,
+        validate_every=recipe.validate_every,
+        passes_per_picture=branches * recipe.branch_share,
+    )
+
+
+def published_stages(model: ESR, train: FacePictures, val: FacePictures | None, recipe: Recipe, device: torch.device) -> list[Stage]:
+    """Makes one stage per branch: the new branch learns at the full rate, the base and the older branches at ``later_lr`` of it."""
+    return [_branch_stage(model, train, val, recipe, device, k) for k in range(len(model.convolutional_branches))]
+
+
+def _branch_stage(model: ESR, train: FacePictures, val: FacePictures | None, recipe: Recipe, device: torch.device, newest: int) -> Stage:
+    epochs = recipe.epochs if newest == 0 else recipe.later_epochs
+    slow = recipe.lr if newest == 0 else recipe.lr * recipe.later_lr
+    groups = [{"params": list(model.base.parameters()), "lr": slow}]
+    for i, branch in enumerate(model.convolutional_branches[: newest + 1]):
+        trained = [p for name, p in branch.named_parameters() if not name.startswith("fc_dimensional")]
+        groups.append({"params": trained, "lr": recipe.lr if i == newest else slow})
+
+    def loss(batch: Batch, generator: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
+        images, soft, _ = batch
+        with autocast(device, recipe.precision):
+            features = model.base(images)
+        return _branch_losses(model, features, soft, newest + 1, recipe, device)
+
+    def prepare() -> None:
+        model.train()
+        model.convolutional_branches[newest + 1 :].eval()
+        active = tuple(f"convolutional_branches.{i}." for i in range(newest + 1))
+        _require_grad(model, lambda name: "fc_dimensional" not in name and name.startswith(("base.", *active)))
+
+    subset = balanced_subset(train.dataset.targets.index, recipe.per_class, recipe.seed, newest)
+    return Stage(
+        name=f"branch {newest + 1}",
+        epochs=epochs,
+        order=lambda epoch: _shuffled(subset, recipe.seed, newest, epoch),
+        load=lambda numbers, epoch: train.batch(numbers, recipe.size, (newest << 16) + epoch),
+        loss=loss,
+        optimizer=torch.optim.SGD(groups, recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay),
+        rate=step_decay(epochs, every=10, factor=0.5),
+        prepare=prepare,
+        validate=lambda: _validate_emotion(model, val, recipe.size, newest + 1, device),
+        monitor="val_accuracy" if val else "loss",
+        higher_is_better=val is not None,
+        validate_every=recipe.validate_every,
+        passes_per_picture=newest + 1.0,
+    )
+
+
+def affect_stage(model: ESR, train: FacePictures, val: FacePictures | None, recipe: Recipe, device: torch.device) -> Stage:
+    """Makes the stage that trains the affect heads alone by gradient descent; everything else stays as it is, to the last statistic."""
+    branches = len(model.convolutional_branches)
+
+    def loss(batch: Batch, generator: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
+        images, _, affect = batch
+        with autocast(device, recipe.precision):
+            predicted = model(images)[1]
+        # The root of the squared error per dimension, as published; the constant keeps its gradient finite at an exact fit.
+        error = (predicted.float() - affect[:, None, :]).square().mean(0).add(1e-8).sqrt()
+        return error.sum(), {"rmse": float(error.detach().mean())}
+
+    def prepare() -> None:
+        model.eval()  # frozen layers must not even update their running statistics
+        _require_grad(model, lambda name: "fc_dimensional" in name)
+
+    return Stage(
+        name="affect",
+        epochs=recipe.affect_epochs,
+        order=lambda epoch: _shuffled(train.with_affect, recipe.seed, 1 << 16, epoch),
+        load=lambda numbers, epoch: train.batch(numbers, recipe.size, epoch),
+        loss=loss,
+        optimizer=torch.optim.SGD([p for name, p in model.named_parameters() if "fc_dimensional" in name], recipe.lr * 0.1, recipe.momentum),
+        rate=constant,
+        prepare=prepare,
+        validate=lambda: _validate_affect(model, val, recipe.size, branches, device),
+        monitor="val_rmse" if val else "loss",
+        validate_every=recipe.validate_every,
+        passes_per_picture=float(branches),
+    )
+
+
+def solve_affect(model: ESR, train: FacePictures, recipe: Recipe, device: torch.device, most: int = 8000) -> None:
+    """Fits every branch's affect head in closed form: eight rectified logits and a constant -> valence and arousal, by least squares.
+
+    With everything else frozen that is nine small linear regressions, so no gradient descent is needed.
+
+    Args:
+        model: Its heads are set in place.
+        train: Pictures and affect.
+        recipe: Size and seed.
+        device: Where the model is.
+        most: Most pictures to fit on, drawn at random.
+    """
+    numbers = _shuffled(train.with_affect, recipe.seed, 1 << 17, 0)[:most]
+    logits, _ = train.outputs(model, numbers, recipe.size, len(model.convolutional_branches), device)
+    target = train.affect[numbers].astype(np.float64)
+    for i, branch in enumerate(model.convolutional_branches):
+        features = np.hstack([logits[:, i].clamp_min(0).double().numpy(), np.ones((len(numbers), 1))])
+        # A touch of ridge: a class that never wins leaves its column at zero, and its weight must then be zero too.
+        solution = np.linalg.solve(features.T @ features + 1e-6 * len(numbers) * np.eye(9), features.T @ target)
+        with torch.no_grad():
+            branch.fc_dimensional.weight.copy_(torch.from_numpy(solution[:8].T))
+            branch.fc_dimensional.bias.copy_(torch.from_numpy(solution[8]))
+
+
+def balanced_subset(index: Numbers, per_class: int, seed: int, draw: int) -> Numbers:
+    """Draws at most ``per_class`` pictures of every class, afresh for every ``draw``."""
+    random = np.random.default_rng((seed, 7, draw))
+    return np.sort(np.concatenate([random.permutation(np.flatnonzero(index == c))[:per_class] for c in range(int(index.max()) + 1)]))
+
+
+def soft_cross_entropy(logits: Tensor, soft: Tensor) -> Tensor:
+    """Returns the mean cross entropy of logits ``(n, classes)`` against soft labels whose rows sum to 1."""
+    return -(soft * log_softmax(logits.float(), dim=1)).sum(1).mean()
+
+
+def _branch_losses(model: ESR, features: Tensor, soft: Tensor, branches: int, recipe: Recipe, device: torch.device) -> tuple[Tensor, Mapping[str, float]]:
+    """Returns the summed loss of the first branches on the same pictures, with the diversity loss for ESR*."""
+    total = features.new_zeros((), dtype=torch.float32)
+    correct = 0.0
+    attention: list[tuple[Tensor, Tensor]] = []
+    for branch in model.convolutional_branches[:branches]:
+        with autocast(device, recipe.precision):
+            if branch.diversify:
+                gated, spatial, channel = branch.cbam4.gates(branch.convolve(features))
+                attention.append((spatial.float().flatten(1), channel.float()))
+                logits = branch.fc(gated.mean((2, 3)))
+            else:
+                logits, _ = branch(features)
+        total = total + soft_cross_entropy(logits, soft)
+        correct += _accuracy(logits, soft)
+    numbers = {"branch_accuracy": correct / branches}
+    if len(attention) > 1:
+        diversity = sum(diversity_loss(torch.stack(maps), recipe.diversity_gamma) for maps in zip(*attention, strict=True))
+        total = total + recipe.diversity_weight * diversity
+        numbers["diversity_loss"] = float(diversity)
+    return total, numbers
+
+
+def _validate_emotion(model: ESR, val: FacePictures | None, size: int, branches: int, device: torch.device) -> dict[str, float]:
+    if val is None:
+        return {}
+    judged = np.flatnonzero(val.dataset.targets.index >= 0)
+    truth = torch.from_numpy(val.dataset.targets.index[judged])
+    probabilities = val.outputs(model, judged, size, branches, device)[0].softmax(-1)
+    single = (probabilities.argmax(-1) == truth[:, None]).double().mean(0)
+    ensemble = (probabilities.mean(1).argmax(-1) == truth).double().mean()
+    return {"val_accuracy": float(ensemble), "val_best_branch_accuracy": float(single.max())}
+
+
+def _validate_affect(model: ESR, val: FacePictures | None, size: int, branches: int, device: torch.device) -> dict[str, float]:
+    if val is None:
+        return {}
+    judged = val.with_affect
+    predicted = val.outputs(model, judged, size, branches, device)[1].mean(1).numpy()
+    rmse = np.sqrt(np.square(predicted - val.affect[judged]).mean(0))
+    return {"val_rmse_valence": float(rmse[0]), "val_rmse_arousal": float(rmse[1]), "val_rmse": float(rmse.mean())}
+
+
+def _accuracy(logits: Tensor, soft: Tensor) -> float:
+    return float((logits.detach().argmax(1) == soft.argmax(1)).float().mean())
+
+
+def _require_grad(model: ESR, wanted: Callable[[str], bool]) -> None:
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(wanted(name))
+
+
+def _shuffled(numbers: Numbers, seed: int, stage: int, epoch: int) -> Numbers:
+    return np.random.default_rng((seed, stage, epoch)).permutation(numbers)
