@@ -1,0 +1,1 @@
+"""Faces, crops, tracks, smoothing, drawing and video."""
