@@ -128,7 +128,7 @@ class EmotionDataset(DatasetIterator):
         return str(index)
 
     def crop_scale(self, index: int) -> float:
-        """Returns the side of a picture in units of the longer side of the face's box, as `CropSpec.scale` counts; 1 = as tight as the box."""
+        """Returns the side of a picture in units of the longer side of the face's box, as `CropSpec.scale` counts; 1 = a tight one."""
         return 1.0
 
     def __len__(self) -> int:
@@ -185,7 +185,8 @@ class SubsetDataset(EmotionDataset):
         chosen = np.asarray(indices)
         chosen = np.flatnonzero(chosen) if chosen.dtype == np.bool_ and chosen.shape == (len(dataset),) else chosen
         if chosen.ndim != 1 or (chosen.size and (chosen.dtype.kind not in "iu" or chosen.min() < 0 or chosen.max() >= len(dataset))):
-            raise DatasetError(f"a subset takes indices in 0..{len(dataset) - 1} or a mask ({len(dataset)},), got shape {chosen.shape} of {chosen.dtype}")
+            kinds = f"indices in 0..{len(dataset) - 1} or a mask ({len(dataset)},)"
+            raise DatasetError(f"a subset takes {kinds}, got shape {chosen.shape} of {chosen.dtype}")
         self.dataset = dataset
         self.indices = chosen.astype(np.int64)
         self.labels = dataset.labels

@@ -94,7 +94,7 @@ class FERPlus(EmotionDataset):
         elif (root / "fer2013.csv").is_file() and (root / "fer2013new.csv").is_file():
             pictures, names, counts = _read_kaggle(root, SPLITS[split])
         else:
-            raise DatasetError(f"{str(root)!r} has neither {split}/ nor {split}.zip nor fer2013.csv with fer2013new.csv; see the README on FER+")
+            raise DatasetError(f"{str(root)!r} has neither {split}/ nor {split}.zip nor fer2013.csv and fer2013new.csv; put one there")
         self.skipped = int(sum(picture is None for picture in pictures))
         index, distribution = majority_and_distribution(counts, labels)
         wanted = index >= 0 if mode == "majority" else ~np.isnan(distribution[:, 0])
@@ -152,7 +152,7 @@ def _read_kaggle(root: Path, usage: str) -> _Part:
         read = -1
         for read, row in enumerate(pixels):
             if read >= len(votes) or row["Usage"] != votes[read][0]:
-                raise DatasetError(f"row {read + 1} of fer2013.csv and fer2013new.csv in {str(root)!r} do not belong together; fetch both again")
+                raise DatasetError(f"rows {read + 1} of fer2013.csv and fer2013new.csv in {str(root)!r} do not match; fetch both again")
             # FER+ gives no name to the pictures it drops.
             if row["Usage"] != usage or not votes[read][1]:
                 continue
@@ -160,7 +160,7 @@ def _read_kaggle(root: Path, usage: str) -> _Part:
             names.append(votes[read][1])
             counts.append(votes[read][2 : 2 + _COUNTS])
     if read + 1 != len(votes):
-        raise DatasetError(f"fer2013.csv in {str(root)!r} has {read + 1} rows, fer2013new.csv {len(votes)}; expected as many, fetch both again")
+        raise DatasetError(f"fer2013.csv in {str(root)!r} has {read + 1} rows and fer2013new.csv {len(votes)}; fetch both again")
     return pictures, names, _counts(counts, str(root / "fer2013new.csv"))
 
 

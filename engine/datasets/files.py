@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from emotion_perception.engine.datasets.base import Pixels
+from emotion_perception.engine.datasets.base import EmotionDataset, Pixels, Targets
 from emotion_perception.engine.errors import DatasetError, InputError
 
 logger = logging.getLogger(__name__)
@@ -37,16 +37,17 @@ class Files:
             DatasetError: There is neither a folder nor a whole zip file at the path.
         """
         self.path = path
+        self._folder = path.is_dir()
         self._local: tuple[int, zipfile.ZipFile] | None = None
         self._lock = threading.Lock()
         if not path.exists():
             raise DatasetError(f"there is no folder or zip file {str(path)!r}; check the path")
-        if not path.is_dir() and not zipfile.is_zipfile(path):
+        if not self._folder and not zipfile.is_zipfile(path):
             raise DatasetError(f"{str(path)!r} is neither a folder nor a whole zip file; fetch it again or unpack it")
 
     def names(self) -> list[str]:
         """Returns the paths of all files, with forward slashes, sorted."""
-        if self.path.is_dir():
+        if self._folder:
             found = [os.path.relpath(os.path.join(folder, file), self.path) for folder, _, files in os.walk(self.path) for file in files]  # noqa: PTH118
             return sorted(name.replace(os.sep, "/") for name in found)
         return sorted(name for name in self._zip().namelist() if not name.endswith("/"))
@@ -54,9 +55,27 @@ class Files:
     def read(self, name: str) -> bytes:
         """Returns the bytes of a file; one that is missing or damaged raises `InputError`."""
         try:
-            return (self.path / name).read_bytes() if self.path.is_dir() else self._zip().read(name)
+            return (self.path / name).read_bytes() if self._folder else self._zip().read(name)
         except (OSError, KeyError, zipfile.BadZipFile, zlib.error) as error:
             raise InputError(f"cannot read {name!r} in {str(self.path)!r}: {getattr(error, 'strerror', None) or error}") from None
+
+    def is_whole(self, name: str) -> bool:
+        """Judges whether a file is a whole picture; the usual formats are judged by their ends, without decoding.
+
+        OpenCV does not tell: it fills what is missing of a truncated JPEG with grey.
+        """
+        try:
+            if self._folder:
+                with (self.path / name).open("rb") as file:
+                    head = file.read(8)
+                    file.seek(-min(8, file.seek(0, os.SEEK_END)), os.SEEK_END)
+                    tail = file.read()
+            else:
+                data = self.read(name)
+                head, tail = data[:8], data[-8:]
+            return any(head.startswith(first) and tail.endswith(last) for first, last in _ENDS) or _is_whole(self.read(name))
+        except (OSError, InputError):
+            return False
 
     def _zip(self) -> zipfile.ZipFile:
         # A fork shares the file position with its parent, so a handle is good only in the process that opened it.
@@ -94,11 +113,7 @@ def decode(data: bytes, name: str, grey: bool = False) -> Pixels:
     return out
 
 
-def is_whole(data: bytes) -> bool:
-    """Judges whether the bytes are a whole picture, without decoding the usual ones (OpenCV fills a truncated JPEG with grey)."""
-    for head, tail in _ENDS:
-        if data.startswith(head) and data.endswith(tail):
-            return True
+def _is_whole(data: bytes) -> bool:
     from PIL import Image as PillowImage
 
     try:
@@ -112,7 +127,44 @@ def is_whole(data: bytes) -> bool:
 def report_skipped(source: str, skipped: Sequence[str], kept: int) -> None:
     """Says once how many pictures were left out; raises `DatasetError` when none is left."""
     if not kept:
-        first = f"; the first of {len(skipped)} that could not be read is {skipped[0]!r}" if skipped else ""
+        first = f"; the first of {len(skipped)} that cannot be read is {skipped[0]!r}" if skipped else ""
         raise DatasetError(f"{source} has no usable picture{first}")
     if skipped:
-        logger.warning("%s: left out %d of %d pictures that cannot be read, the first is %r", source, len(skipped), len(skipped) + kept, skipped[0])
+        everything = len(skipped) + kept
+        logger.warning("%s: left out %d of %d pictures that cannot be read, the first is %r", source, len(skipped), everything, skipped[0])
+
+
+class FilesDataset(EmotionDataset):
+    """Pictures that stay in their files until they are asked for.
+
+    Attributes:
+        files: Where the pictures are.
+        names: Their paths in it.
+        scale: The crop scale of all pictures, see `crop_scale`.
+    """
+
+    files: Files
+    names: list[str]
+    scale: float = 1.0
+
+    def _keep_whole(self, source: str, files: Files, names: Sequence[str], targets: Targets) -> None:
+        """Sets the attributes, without the pictures that are missing, truncated or none."""
+        whole = [files.is_whole(name) for name in names]
+        skipped = [name for name, good in zip(names, whole, strict=True) if not good]
+        report_skipped(source, skipped, len(names) - len(skipped))
+        self.skipped = len(skipped)
+        self.files = files
+        self.names = [name for name, good in zip(names, whole, strict=True) if good]
+        self.targets = targets.take(np.flatnonzero(whole))
+
+    def picture(self, index: int) -> Pixels:
+        """Reads one picture, ``(height, width, 3)`` RGB uint8; raises `InputError` if it has become unreadable."""
+        return decode(self.files.read(self.names[index]), self.names[index])
+
+    def crop_scale(self, index: int) -> float:
+        """Returns the same scale for all pictures."""
+        return self.scale
+
+    def name(self, index: int) -> str:
+        """Returns the path of the picture in its folder or zip file."""
+        return self.names[index]
