@@ -57,7 +57,7 @@ packages = {**find_packages(ROOT / NAME, NAME), **mapped}
 
 found_version = re.search(r'^__version__ = "(.+)"$', (ROOT / NAME / "__init__.py").read_text(encoding="utf-8"), re.MULTILINE)
 if found_version is None:
-    raise SystemExit(f"{NAME}/__init__.py has no line: __version__ = \"...\"")
+    raise SystemExit(f'{NAME}/__init__.py has no line: __version__ = "..."')
 
 vision = ["opencv-python-headless>=4.8,<5"]  # OpenCV 5 has no Haar cascades
 onnx = ["onnx", "onnxruntime", "onnxscript"]
