@@ -88,4 +88,6 @@ def _explained(error: Exception) -> tuple[str, int]:
         return str(error), error.exit_status
     if hasattr(error, "format_message"):  # the command line's own usage errors; their class lies elsewhere in every other typer
         return f"{error.format_message().rstrip('.')}; see --help", int(getattr(error, "exit_code", 2))
+    if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("emotion_perception"):
+        return f"this needs {error.name}, which is not installed; emotion-perception doctor says how to get it", 1
     return f"unexpected {type(error).__name__}: {error}; run it again with --debug to see where", 1

@@ -1,0 +1,42 @@
+"""From the words of the command line to data sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from emotion_perception.engine.datasets import EmotionDataset
+    from emotion_perception.engine.labels import LabelSet
+
+KINDS = "ferplus, affectnet, affectnet-dimensional, muxspace, csv or folder"
+# Kinds that always come in a training and a validation part.
+PARTED = ("ferplus", "affectnet", "affectnet-dimensional", "muxspace")
+
+
+def open_part(
+    kind: str, place: Path, split: str | None, labels: LabelSet, default: str = "train", mode: str = "majority"
+) -> EmotionDataset:
+    """Opens a part of a data set.
+
+    Args:
+        kind: As `open_dataset` takes it.
+        place: Where it lies.
+        split: The part; ``default`` if None and the kind always has parts, else the whole.
+        labels: The label set to count in.
+        default: ``train`` or ``valid``.
+        mode: For FER+, which pictures to keep.
+    """
+    from emotion_perception.engine.datasets import open_dataset
+
+    options: dict[str, Any] = {"mode": mode} if kind == "ferplus" else {}
+    return open_dataset(kind, split or (default if kind in PARTED else None), place, labels=labels, **options)
+
+
+def hold_out(dataset: EmotionDataset, share: float, seed: int) -> tuple[EmotionDataset, EmotionDataset]:
+    """Parts a data set at random, by seed, into one to train on and one to validate on."""
+    import numpy as np
+
+    order = np.random.default_rng(seed).permutation(len(dataset))
+    count = max(1, round(share * len(dataset)))
+    return dataset.subset(np.sort(order[count:])), dataset.subset(np.sort(order[:count]))

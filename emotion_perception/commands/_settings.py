@@ -1,0 +1,81 @@
+"""``--set name=value``: constructor options of a learner, typed by its signature."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from emotion_perception.engine.errors import UsageError, unknown_name
+
+if TYPE_CHECKING:
+    from emotion_perception.engine.learners import Learner
+
+_BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+
+
+def settings_of(cls: type[Learner]) -> dict[str, Any]:
+    """Returns the constructor's options of a learner with their defaults."""
+    return {parameter.name: parameter.default for parameter in _parameters(cls)}
+
+
+def parse_settings(cls: type[Learner], words: Sequence[str]) -> dict[str, Any]:
+    """Reads ``name=value`` words as constructor arguments.
+
+    Raises:
+        UsageError: A word without ``=``, an unknown name (with the nearest right one) or a value of another type.
+    """
+    known = {parameter.name: parameter for parameter in _parameters(cls)}
+    values: dict[str, Any] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        name = name.strip().replace("-", "_")
+        if not equals:
+            raise UsageError(f"--set {word!r} has no '='; write --set name=value")
+        if name not in known:
+            raise unknown_name(f"setting of {cls.card.learner}", name, known)
+        values[name] = _value(known[name], text.strip())
+    return values
+
+
+def _parameters(cls: type[Learner]) -> list[inspect.Parameter]:
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return [p for p in inspect.signature(cls).parameters.values() if p.kind in kinds]
+
+
+def _value(parameter: inspect.Parameter, text: str) -> Any:
+    """Reads a value by the type its parameter is annotated with, or else by the type of its default."""
+    annotation = (
+        parameter.annotation
+        if isinstance(parameter.annotation, str)
+        else getattr(parameter.annotation, "__name__", str(parameter.annotation))
+    )
+    kinds = (
+        [part.strip() for part in annotation.split("|")]
+        if parameter.annotation is not parameter.empty
+        else [type(parameter.default).__name__]
+    )
+    if "None" in kinds and text.lower() in ("none", ""):
+        return None
+    for kind in kinds:
+        if kind == "bool" and text.lower() in _BOOLEANS:
+            return _BOOLEANS[text.lower()]
+        if kind in ("int", "float"):
+            try:
+                return int(text) if kind == "int" else float(text)
+            except ValueError:
+                continue
+        if kind.startswith(("tuple", "list", "Sequence")):
+            numbers = _numbers(text)
+            if numbers is not None:
+                return tuple(numbers)
+    if any(kind in ("str", "Path") or kind.startswith(("Literal", "os.")) for kind in kinds):
+        return text
+    raise UsageError(f"--set {parameter.name}={text!r}: expected {annotation}, e.g. {parameter.name}={parameter.default}")
+
+
+def _numbers(text: str) -> list[int | float] | None:
+    try:
+        return [float(part) if any(c in part for c in ".eE") else int(part) for part in text.strip("()[] ").split(",") if part.strip()]
+    except ValueError:
+        return None

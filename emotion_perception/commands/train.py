@@ -1,0 +1,135 @@
+"""``emotion-perception train``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from emotion_perception.commands._common import DeviceOption, note, print_table
+from emotion_perception.commands._datasets import KINDS, PARTED, hold_out, open_part
+from emotion_perception.commands._settings import parse_settings, settings_of
+
+if TYPE_CHECKING:
+    from emotion_perception.engine.datasets import EmotionDataset
+    from emotion_perception.engine.learners import Learner
+
+EXAMPLES = (
+    "emotion-perception train esr --dataset ferplus --data FERPlus --epochs 9 --output runs/esr",
+    "emotion-perception train esr --dataset folder --data my_pictures --set momentum=0.95",
+    "torchrun --nproc_per_node 2 -m emotion_perception train esr --dataset ferplus --data FERPlus",
+)
+# Option -> the names a learner's constructor may give it, best first.
+_OPTIONS = {
+    "epochs": ("max_training_epoch", "epochs", "iters"),
+    "batch_size": ("batch_size",),
+    "lr": ("lr",),
+    "seed": ("seed",),
+    "schedule": ("schedule",),
+    "branches": ("ensemble_size", "branches"),
+}
+
+
+def run(
+    learner: Annotated[str, typer.Argument(metavar="LEARNER", help="Registered name of the learner.")],
+    dataset: Annotated[list[str], typer.Option("--dataset", metavar="KIND", help=f"{KINDS}. Give it, with --data, once per data set.")],
+    data: Annotated[list[Path], typer.Option("--data", metavar="PATH", help="Where the data set lies: folder, zip file or table.")],
+    split: Annotated[
+        list[str] | None, typer.Option("--split", metavar="PART", help="Part to train on, once per data set; train where a set has parts.")
+    ] = None,
+    val_dataset: Annotated[
+        str | None, typer.Option("--val-dataset", metavar="KIND", help="Kind of the validation data; else the first --dataset.")
+    ] = None,
+    val_data: Annotated[
+        Path | None, typer.Option("--val-data", metavar="PATH", help="Where the validation data lies; else the first --data.")
+    ] = None,
+    val_split: Annotated[
+        str | None, typer.Option("--val-split", metavar="PART", help="Part to validate on; else valid, or a tenth held out.")
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", metavar="DIR", help="Logs and checkpoints go here, the weights into DIR/weights.")
+    ] = Path("runs/train"),
+    epochs: Annotated[int | None, typer.Option("--epochs", metavar="N", min=1, help="Passes over the training data.")] = None,
+    batch_size: Annotated[int | None, typer.Option("--batch-size", metavar="N", min=1, help="Pictures per step.")] = None,
+    lr: Annotated[float | None, typer.Option("--lr", metavar="RATE", help="Learning rate.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="Seed of everything random.")] = None,
+    schedule: Annotated[str | None, typer.Option("--schedule", metavar="joint|published", help="How an ensemble is trained.")] = None,
+    branches: Annotated[int | None, typer.Option("--branches", metavar="N", min=1, help="Members of the ensemble.")] = None,
+    weights: Annotated[
+        Path | None, typer.Option("--weights", metavar="DIR", help="Start from these weights instead of fresh ones.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any other option of the learner; see: info LEARNER.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume/--no-resume", help="Go on with an unfinished run in the output folder, or refuse a used one.")
+    ] = True,
+    device: DeviceOption = "auto",
+) -> None:
+    """Trains a learner; run again after an interruption, the same command goes on where it stopped."""
+    from emotion_perception.engine.errors import UsageError
+    from emotion_perception.engine.registry import learner_class
+
+    cls = learner_class(learner)
+    given = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed, "schedule": schedule, "branches": branches}
+    arguments = {"device": device} | _arguments(cls, given) | parse_settings(cls, settings or [])
+    if not resume and output.is_dir() and any(output.iterdir()):
+        raise UsageError(f"--no-resume: {str(output)!r} holds a run already; give another --output, or empty it")
+    train, valid = _open(cls, dataset, data, split or [], (val_dataset, val_data, val_split), seed or 0)
+    first = int(os.environ.get("RANK", "0")) == 0  # under torchrun every process trains and the first one speaks
+    model = cls(**arguments)
+    if weights is not None:
+        model.load(weights)
+    if first:
+        note(f"training {learner} on {len(train)} pictures, validating on {len(valid)}; logs in {output}")
+    outcome = model.fit(train, valid, logging_path=str(output), silent=not first)
+    if not first:
+        return
+    saved = model.save(output / "weights")
+    rows = outcome.get("history", [])[-1:]
+    if rows:
+        print_table(list(rows[0]), [list(row.values()) for row in rows])
+    typer.echo(str(saved))
+
+
+def _arguments(cls: type[Learner], given: dict[str, Any]) -> dict[str, Any]:
+    """Returns constructor arguments for the options that were given; one that the learner does not have raises `UsageError`."""
+    from emotion_perception.engine.errors import UsageError
+
+    known = settings_of(cls)
+    arguments: dict[str, Any] = {}
+    for option, value in given.items():
+        if value is None:
+            continue
+        name = next((name for name in _OPTIONS[option] if name in known), None)
+        if name is None:
+            raise UsageError(f"learner {cls.card.learner!r} has no --{option.replace('_', '-')}; its options are: {', '.join(known)}")
+        arguments[name] = value
+    return arguments
+
+
+def _open(
+    cls: type[Learner],
+    kinds: list[str],
+    places: list[Path],
+    splits: list[str],
+    validation: tuple[str | None, Path | None, str | None],
+    seed: int,
+) -> tuple[EmotionDataset, EmotionDataset]:
+    """Opens the training and the validation data; where nothing says what to validate on, a tenth of the training data is held out."""
+    from emotion_perception.engine.datasets import ConcatDataset
+    from emotion_perception.engine.errors import UsageError
+
+    if len(places) != len(kinds) or len(splits) not in (0, len(kinds)):
+        counts = f"{len(kinds)} --dataset, {len(places)} --data and {len(splits)} --split"
+        raise UsageError(f"got {counts}; give --data once per --dataset, and --split either not at all or once per --dataset")
+    labels = cls.card.label_set
+    # Pictures without a majority among the raters still teach their distribution.
+    parts = [open_part(*part, labels, mode="distribution") for part in zip(kinds, places, splits or [None] * len(kinds), strict=True)]
+    train = parts[0] if len(parts) == 1 else ConcatDataset(parts)
+    kind, place, split = validation
+    if not any(validation) and kinds[0] not in PARTED:
+        return hold_out(train, 0.1, seed)
+    return train, open_part(kind or kinds[0], place or places[0], split, labels, default="valid")

@@ -1,0 +1,114 @@
+"""``emotion-perception video``."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from emotion_perception.commands._common import (
+    DetectorOption,
+    DeviceOption,
+    JsonOption,
+    LearnerOption,
+    MaxFacesOption,
+    SmoothingOption,
+    WeightsOption,
+    note,
+    open_detector,
+    open_learner,
+    print_json,
+    print_table,
+    progress,
+)
+from emotion_perception.commands._results import CsvOption, JsonlOption, ResultFiles
+
+EXAMPLES = (
+    "emotion-perception video talk.mp4 --save talk_emotions.mp4",
+    "emotion-perception video talk.mp4 --csv talk.csv --jsonl talk.jsonl",
+)
+
+
+def run(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A video file of any common kind.")],
+    save: Annotated[
+        Path | None, typer.Option("--save", metavar="FILE", help="Write the annotated video (MP4), at the source's rate.")
+    ] = None,
+    csv: CsvOption = None,
+    jsonl: JsonlOption = None,
+    learner: LearnerOption = "esr",
+    weights: WeightsOption = None,
+    device: DeviceOption = "auto",
+    detector: DetectorOption = "auto",
+    smoothing: SmoothingOption = 0.3,
+    max_faces: MaxFacesOption = 16,
+    json: JsonOption = False,
+) -> None:
+    """Perceives emotions in every frame of a video, in flat memory, and prints a row per face seen: how long, what, how."""
+    from emotion_perception.engine.errors import UsageError
+    from emotion_perception.engine.pipeline import Pipeline
+    from emotion_perception.engine.vision.drawing import draw
+    from emotion_perception.engine.vision.video import VideoWriter, read_video
+
+    if save is not None and save.resolve() == file.resolve():
+        raise UsageError(f"--save {str(save)!r} is the video itself; give another name")
+    seen: dict[int | None, FaceSummary] = {}
+    frames = 0
+    with ExitStack() as stack:
+        source = stack.enter_context(read_video(file))
+        model = open_learner(learner, weights, device)
+        pipeline = Pipeline(model, open_detector(detector, model), smoothing_s=smoothing, max_faces=max_faces)
+        sinks = stack.enter_context(ResultFiles(csv, jsonl, model.card.label_set))
+        writer = stack.enter_context(VideoWriter(save, source.fps, source.size)) if save else None
+        advance = stack.enter_context(progress(file.name, source.frame_count_estimate, "frames"))
+        for image in source:
+            result = pipeline(image)
+            sinks.write(result)
+            for face in result.faces:
+                seen.setdefault(face.track_id, FaceSummary()).add(face, result.stamp_s)
+            if writer is not None:
+                frame = image.numpy()
+                draw(frame, result)
+                writer.write(frame)
+            frames += 1
+            advance(1)
+    faces = [{"face": track, **summary.to_dict()} for track, summary in seen.items()]
+    if json:
+        print_json({"file": str(file), "learner": learner, "frames": frames, "fps": source.fps, "faces": faces})
+    elif faces:
+        print_table(list(faces[0]), [list(face.values()) for face in faces])
+    else:
+        typer.echo(f"no face found in {frames} frames of {file}")
+    for written in (save, csv, jsonl):
+        if written is not None:
+            note(f"wrote {written}")
+
+
+class FaceSummary:
+    """What one face showed over time, in a few numbers."""
+
+    def __init__(self) -> None:
+        """Starts with nothing seen."""
+        self.frames = 0
+        self.first_s: float | None = None
+        self.last_s: float | None = None
+        self.words: dict[str, int] = {}
+        self.affect = [0.0, 0.0]
+
+    def add(self, face: Any, stamp_s: float | None) -> None:
+        """Counts one frame in which the face was judged."""
+        self.frames += 1
+        self.first_s = stamp_s if self.first_s is None else self.first_s
+        self.last_s = stamp_s
+        self.words[face.category.description] = self.words.get(face.category.description, 0) + 1
+        if face.valence is not None:
+            self.affect[0] += face.valence
+            self.affect[1] += face.arousal
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns times, the most frequent emotion with its share of the frames, and the mean affect."""
+        word, count = max(self.words.items(), key=lambda item: item[1])
+        numbers = {"from_s": self.first_s, "to_s": self.last_s, "frames": self.frames, "emotion": word, "share": count / self.frames}
+        return numbers | {"valence": self.affect[0] / self.frames, "arousal": self.affect[1] / self.frames}
