@@ -1,0 +1,193 @@
+"""Shows what was measured: a table for people, JSON for programs, and plots."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from emotion_perception.engine.errors import MissingDependencyError
+from emotion_perception.engine.evaluation.metrics import MIN_SUPPORT
+from emotion_perception.engine.storage import atomic_write
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from rich.table import Table
+
+_SUMMARY = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    f"balanced_accuracy_min{MIN_SUPPORT}": f"balanced accuracy, classes of {MIN_SUPPORT} pictures or more",
+    "macro_f1": "macro F1",
+    "calibration_error": "calibration error",
+}
+# Panel of the training curves -> what the names of its numbers contain.
+_PANELS = {
+    "loss, error": ("loss", "rmse", "error"),
+    "accuracy, F1, correlation": ("accuracy", "f1", "recall", "ccc", "pearson", "sagr"),
+    "learning rate": ("lr", "learning_rate"),
+}
+_AFFECT = {"rmse": "RMSE", "ccc": "CCC", "pearson": "Pearson", "sagr": "SAGR"}
+
+
+def tables(result: Mapping[str, Any], title: str = "") -> list[Table]:
+    """Makes the tables of an evaluation for `rich`: the numbers of the whole, then a row per class, then affect; those that apply.
+
+    Args:
+        result: What `measure` or a learner's ``eval`` returned.
+        title: Title of the first table.
+    """
+    from rich.table import Table
+
+    made = []
+    summary = Table("metric", "value", title=title or None, title_justify="left")
+    summary.columns[1].justify = "right"
+    if "pictures" in result:
+        summary.add_row("pictures", str(result["pictures"]))
+    for key, words in _SUMMARY.items():
+        if key in result:
+            summary.add_row(words, _number(result[key]))
+    made.append(summary)
+    if "per_class_recall" in result:
+        classes = Table("class", "pictures", "recall", "precision", "F1")
+        for column in classes.columns[1:]:
+            column.justify = "right"
+        for word, support in result["support"].items():
+            classes.add_row(word, str(support), *(_number(result[f"per_class_{key}"][word]) for key in ("recall", "precision", "f1")))
+        made.append(classes)
+    if "rmse_valence" in result:
+        affect = Table("affect", *_AFFECT.values())
+        for column in affect.columns[1:]:
+            column.justify = "right"
+        for name in ("valence", "arousal"):
+            affect.add_row(name, *(_number(result[f"{key}_{name}"]) for key in _AFFECT))
+        made.append(affect)
+    return made
+
+
+def write_report(result: Mapping[str, Any], folder: str | Path, title: str = "") -> list[Path]:
+    """Writes ``result.json`` and, where there are classes, ``confusion.png`` into a folder, and returns the files.
+
+    Raises:
+        StorageError: A file cannot be written.
+    """
+    files = [write_json(result, Path(folder) / "result.json")]
+    if "confusion_matrix" in result:
+        files.append(plot_confusion(result["confusion_matrix"], list(result["support"]), Path(folder) / "confusion.png", title))
+    return files
+
+
+def write_json(result: Mapping[str, Any], path: str | Path) -> Path:
+    """Writes a result as JSON, all or nothing; NumPy values become plain ones, NaN becomes null."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(_plain(result), indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    return Path(path)
+
+
+def plot_confusion(matrix: Any, words: Sequence[str], path: str | Path, title: str = "") -> Path:
+    """Draws a confusion matrix: colour and percentage are the share of the true class, the small number is the count.
+
+    Args:
+        matrix: ``(classes, classes)`` counts, rows = true class.
+        words: Class words.
+        path: The PNG file to write.
+        title: Title of the plot.
+    """
+    counts = np.asarray(matrix, dtype=np.int64)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = 2.2 + 0.75 * len(words)
+    figure = _figure(side + 0.6, side)
+    axes = figure.subplots()
+    shown = axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
+    axes.set_xticks(range(len(words)), words, rotation=45, ha="right")
+    axes.set_yticks(range(len(words)), [f"{word} ({n})" for word, n in zip(words, counts.sum(axis=1), strict=True)])
+    axes.set_xlabel("judged")
+    axes.set_ylabel("true (pictures)")
+    axes.set_title(title or "confusion matrix")
+    for (row, column), count in np.ndenumerate(counts):
+        if count:
+            colour = "white" if shares[row, column] > 0.55 else "black"
+            axes.text(column, row - 0.1, f"{100 * shares[row, column]:.0f} %", ha="center", va="center", color=colour, fontsize=9)
+            axes.text(column, row + 0.25, str(count), ha="center", va="center", color=colour, fontsize=6.5)
+    figure.colorbar(shown, ax=axes, fraction=0.046, pad=0.03, label="share of the true class")
+    return _store(figure, path)
+
+
+def plot_history(history: Sequence[Mapping[str, Any]], path: str | Path, title: str = "") -> Path:
+    """Draws training curves: losses and errors in one panel, shares such as accuracies in another, learning rates in a third.
+
+    Args:
+        history: Rows per epoch, with ``epoch`` and any numbers by name; a change of ``stage`` is marked. Rows may lack a number.
+        path: The PNG file to write.
+        title: Title of the plot.
+    """
+    names = list(dict.fromkeys(key for row in history for key, value in row.items() if _is_number(value)))
+    panels = {label: [name for name in names if any(part in name for part in parts)] for label, parts in _PANELS.items()}
+    shown = {label: keys for label, keys in panels.items() if keys} or {"value": [n for n in names if n not in ("epoch", "compute")]}
+    figure = _figure(8.0, 0.6 + 3.0 * len(shown))
+    grid = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
+    epochs = np.array([row.get("epoch", i + 1) for i, row in enumerate(history)], dtype=float)
+    for axes, (label, keys) in zip(grid, shown.items(), strict=True):
+        for key in keys:
+            values = np.array([row[key] if _is_number(row.get(key)) else np.nan for row in history], dtype=float)
+            known = np.isfinite(values)
+            axes.plot(epochs[known], values[known], label=key, marker="o" if known.sum() < 30 else None, markersize=3)
+        axes.set_ylabel(label)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8)
+        _mark_stages(axes, history, epochs)
+    grid[-1].set_xlabel("epoch")
+    grid[-1].xaxis.get_major_locator().set_params(integer=True)
+    if title:
+        figure.suptitle(title)
+    return _store(figure, path)
+
+
+def _mark_stages(axes: Axes, history: Sequence[Mapping[str, Any]], epochs: Any) -> None:
+    """Draws a line where a new stage of the training begins."""
+    for i in range(1, len(history)):
+        if history[i].get("stage") != history[i - 1].get("stage"):
+            axes.axvline((epochs[i - 1] + epochs[i]) / 2, color="grey", linestyle=":", linewidth=1)
+
+
+def _figure(width: float, height: float) -> Figure:
+    """Makes a figure of its own, so that no display and no global state of pyplot is involved; sizes in inches."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise MissingDependencyError("matplotlib", "drawing plots", "train") from None
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _store(figure: Figure, path: str | Path) -> Path:
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, dpi=120, format="png")
+    return Path(path)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, (np.ndarray, np.generic)):
+        return _plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
