@@ -16,7 +16,22 @@ from emotion_perception.commands import COMMANDS, DEBUG_VARIABLE, PROGRAM
 _PLAIN: dict[str, Any] = {"rich_markup_mode": None, "add_completion": False}
 
 
-class Commands(typer.core.TyperGroup):
+class _QuickHelp:
+    """Gives the option ``--help`` a default that is a bool: typer loads pydantic, 0.1 s, to find out what None means there."""
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """Returns the option, as typer makes it otherwise."""
+        option = super().get_help_option(ctx)  # type: ignore[misc]  # the other base class has it
+        if option is not None:
+            option.default = False
+        return option
+
+
+class Command(_QuickHelp, typer.core.TyperCommand):
+    """One command."""
+
+
+class Commands(_QuickHelp, typer.core.TyperGroup):
     """The commands of `COMMANDS`, imported one by one."""
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -31,7 +46,7 @@ class Commands(typer.core.TyperGroup):
             raise unknown_name("command", cmd_name, COMMANDS)
         module = importlib.import_module(f"emotion_perception.commands.{cmd_name}")
         one = typer.Typer(**_PLAIN)
-        one.command(cmd_name, epilog=_examples(module.EXAMPLES))(module.run)
+        one.command(cmd_name, cls=Command, epilog=_examples(module.EXAMPLES))(module.run)
         return typer.main.get_command(one)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
