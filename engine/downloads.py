@@ -135,7 +135,10 @@ def _transfer(address: str, part: Path, stream: BinaryIO, target: Path, digest: 
     continued = _size(stream) > 0
     if continued and _is_right(part, digest):
         return
-    scheme = urlsplit(address).scheme
+    try:
+        scheme = urlsplit(address).scheme
+    except ValueError as error:
+        raise DownloadError(f"address {address!r} is malformed: {error}; give an http, https or file address or a local path") from None
     if scheme in ("http", "https"):
         if os.environ.get(OFFLINE_VARIABLE, "0") not in ("", "0"):
             way_out = f"put it at {str(target)!r} or unset the variable"
@@ -163,6 +166,7 @@ def _transfer(address: str, part: Path, stream: BinaryIO, target: Path, digest: 
 
 def _download(address: str, stream: BinaryIO, target: Path, resumable: bool, progress: bool) -> None:
     import requests
+    from urllib3.exceptions import MaxRetryError, ReadTimeoutError
 
     reason = ""
     for attempt in range(ATTEMPTS):
@@ -198,17 +202,20 @@ def _download(address: str, stream: BinaryIO, target: Path, resumable: bool, pro
                 if total <= 0:
                     return
                 reason = "the connection broke off"
-        except requests.Timeout:
-            reason = f"no answer within {READ_TIMEOUT_S if connected else CONNECT_TIMEOUT_S:g} s"
+        except (requests.ConnectTimeout, requests.ReadTimeout) as error:
+            reason = f"no answer within {CONNECT_TIMEOUT_S if isinstance(error, requests.ConnectTimeout) else READ_TIMEOUT_S:g} s"
+            break
         except requests.ConnectionError as error:
-            reason = "the connection stalled" if "timed out" in str(error) else "the connection broke off" if connected else "no connection"
+            if not connected and isinstance(error.args[0], MaxRetryError):
+                reason = f"no connection ({type(error).__name__})"
+                break  # nobody there: a machine without a network should not wait for more attempts
+            reason = "the connection stalled" if isinstance(error.args[0], ReadTimeoutError) else "the connection broke off"
         except requests.exceptions.ChunkedEncodingError:
             reason = "the connection broke off"
         except (requests.RequestException, ValueError) as error:
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        if not connected and attempt == 0:
-            break  # nobody there: a machine without a network should not wait for four attempts
-    way_out = f"check address and network, set {MIRROR_VARIABLE}, or put the file at {str(target)!r}"
+            break
+    way_out = f"check network and address, give another address, or put the file at {str(target)!r}"
     raise DownloadError(f"cannot download {target.name!r} from {_shown(address)}: {reason}; {way_out}")
 
 

@@ -32,9 +32,13 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         StorageError: Disk full, no permission, ``path`` is a folder. Errors of the block about other files pass unchanged.
     """
     target = Path(path)
-    if target.is_dir():
+    try:
+        is_folder, is_special = target.is_dir(), target.exists() and not target.is_file()
+    except OSError as error:  # e.g. a name that is too long
+        raise refusal(target, error) from error
+    if is_folder:
         raise StorageError(f"cannot write {str(target)!r}: it is a folder; give the path of a file")
-    if target.exists() and not target.is_file():
+    if is_special:
         yield target
         return
     target = target.resolve()
@@ -70,12 +74,12 @@ def folder_update(folder: str | Path, stale: Iterable[str] = ()) -> Iterator[Pat
         StorageError: The files could not be written; ``folder`` is as it was before and nothing is left over.
     """
     target = Path(folder).resolve()
-    if target.exists() and not target.is_dir():
-        raise StorageError(f"cannot write folder {str(target)!r}: a file is there; choose another name")
-    home = target if target.is_dir() else target.parent
-    prefix, suffix = f".{target.name[:60]}.", ".saving"
-    staging = home / f"{prefix}{secrets.token_hex(4)}{suffix}"
     try:
+        if target.exists() and not target.is_dir():
+            raise StorageError(f"cannot write folder {str(target)!r}: a file is there; choose another name")
+        home = target if target.is_dir() else target.parent
+        prefix, suffix = f".{target.name[:60]}.", ".saving"
+        staging = home / f"{prefix}{secrets.token_hex(4)}{suffix}"
         with made_folder(home):
             for place in {home, target.parent}:
                 _sweep(place, prefix, suffix)
@@ -159,23 +163,33 @@ def _held(folder: Path, shared: bool = False) -> Iterator[None]:
 @contextmanager
 def _temporary(path: Path, is_folder: bool) -> Iterator[None]:
     """Makes an empty file or folder, locked while the block runs, and removes it if the block fails."""
-    # It gets its own name only once it is locked, so that another process's `_sweep` cannot take it for a leftover.
-    unlocked = path.with_name(f"{path.name}.new")
-    descriptor = -1
     try:
-        if is_folder:
-            unlocked.mkdir()
-        descriptor = os.open(unlocked, os.O_RDONLY if is_folder else os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-        lock(descriptor)
-        unlocked.rename(path)
-        yield
+        descriptor = _make_locked(path, is_folder)
+        try:
+            yield
+        finally:
+            os.close(descriptor)
     except BaseException:
-        _remove(unlocked)
         _remove(path)
         raise
-    finally:
-        if descriptor >= 0:
-            os.close(descriptor)
+
+
+def _make_locked(path: Path, is_folder: bool) -> int:
+    """Makes an empty file or folder and returns its locked descriptor."""
+    while True:
+        if is_folder:
+            path.mkdir()
+        try:
+            descriptor = os.open(path, os.O_RDONLY if is_folder else os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        except FileNotFoundError:
+            if not is_folder:
+                raise
+            continue
+        lock(descriptor)
+        # Before it was locked, another process's `_sweep` may have taken it for a leftover; then it is made again.
+        if path.exists():
+            return descriptor
+        os.close(descriptor)
 
 
 def _sweep(folder: Path, prefix: str, suffix: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emotion_perception.engine.cards import ModelCard, WeightFile
-from emotion_perception.engine.errors import StorageError, UsageError, WeightsError
+from emotion_perception.engine.errors import UsageError, WeightsError
 from emotion_perception.engine.weights import check_shapes, digest_of, folder_reading, folder_update, load_torch
 
 if TYPE_CHECKING:
@@ -179,13 +180,11 @@ def _split(tensors: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
 def _write_torch(part: Mapping[str, Tensor], file: Path) -> None:
     import torch
 
-    # Clones: of a view, torch stores the whole tensor behind it.
+    # Clones: of a view, torch stores the whole tensor behind it. Through memory: torch's own writer hides why it cannot write.
     plain = {key: value.detach().cpu().contiguous().clone() for key, value in part.items()}
-    try:
-        torch.save(plain, file)
-    except RuntimeError as error:  # torch's own writer reports a full disk like this
-        reason = str(error).split("\n", 1)[0]
-        raise StorageError(f"cannot write weights file {file.name!r}: {reason}; free some space or choose another folder") from error
+    content = io.BytesIO()
+    torch.save(plain, content)
+    file.write_bytes(content.getbuffer())
 
 
 def _is_diversified(base: Mapping[str, Tensor]) -> bool:
