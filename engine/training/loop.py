@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from emotion_perception.engine.errors import StorageError, WeightsError
 from emotion_perception.engine.training.distributed import Processes
 from emotion_perception.engine.training.logs import RunLog
-from emotion_perception.engine.weights import atomic_write
+from emotion_perception.engine.storage import atomic_write
 
 logger = logging.getLogger(__name__)
 

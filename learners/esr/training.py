@@ -8,7 +8,7 @@ share of every batch; the base is computed once per picture for all of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,21 +16,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import log_softmax
 
-from emotion_perception.engine.datasets import EmotionDataset
-from emotion_perception.engine.training.augment import Augmentation, plain
 from emotion_perception.engine.training.loop import Batch, Stage
+from emotion_perception.engine.training.pictures import Pictures
 from emotion_perception.engine.training.precision import autocast
 from emotion_perception.engine.training.schedules import constant, one_cycle, step_decay
 from emotion_perception.learners.esr.diversity import diversity_loss
 from emotion_perception.learners.esr.model import ESR
 
 Numbers = NDArray[np.int64]
-
-# AffectNet's mean [valence, arousal] per class, measured on its manual validation list (500 rows per class), in affectnet8's order.
-CLASS_AFFECT = np.array(
-    [(-0.025, -0.019), (0.672, 0.081), (-0.628, -0.267), (0.183, 0.701), (-0.117, 0.760), (-0.684, 0.446), (-0.426, 0.554), (-0.511, 0.576)], np.float32
-)
-
 
 @dataclass(frozen=True)
 class Recipe:
@@ -46,12 +39,10 @@ class Recipe:
         size: Side of the pictures in pixels.
         small_size, small_epochs: The first ``small_epochs`` passes of the joint schedule use pictures of this side.
         diversity_weight, diversity_gamma: Of the diversity loss (ESR*).
-        crop_scale: The crop that the network is meant for, in units of the detector's box.
         validate_every: Validate after every so many epochs.
         affect_epochs: Passes of the affect head by gradient descent; 0 = solved in closed form.
         seed: Of everything random.
         precision: ``auto``, ``fp32`` or ``bf16``.
-        augmentation: Random changes to training pictures, or None.
     """
 
     epochs: int
@@ -67,65 +58,28 @@ class Recipe:
     small_epochs: int = 0
     diversity_weight: float = 0.1
     diversity_gamma: float = 10.0
-    crop_scale: float = 1.0
     validate_every: int = 1
     affect_epochs: int = 0
     seed: int = 0
     precision: str = "auto"
-    augmentation: Augmentation | None = field(default_factory=Augmentation)
 
 
-class FacePictures:
-    """Pictures and targets of a data set as batches of tensors."""
-
-    def __init__(self, dataset: EmotionDataset, recipe: Recipe, batch_size: int) -> None:
-        """Prepares the targets; the pictures are read when asked for."""
-        self.dataset, self.recipe, self.batch_size = dataset, recipe, batch_size
-        self.soft = dataset.targets.soft(len(dataset.labels))
-        # Raters' opinion of the class stands in for valence and arousal where a set has none.
-        stand_in = self.soft @ CLASS_AFFECT
-        given = dataset.targets.affect
-        self.affect = stand_in if given is None else np.where(np.isnan(given), stand_in, given)
-        self.labelled = np.flatnonzero(~np.isnan(self.soft).any(axis=1))
-        self.with_affect = np.flatnonzero(~np.isnan(self.affect).any(axis=1))
-
-    def __len__(self) -> int:
-        """Returns the number of pictures."""
-        return len(self.dataset)
-
-    def batch(self, numbers: Numbers, size: int, epoch: int | None) -> Batch:
-        """Returns pictures ``(n, 3, size, size)`` float32 in [0, 1], soft labels ``(n, 8)`` and affect ``(n, 2)``.
-
-        Args:
-            numbers: Which pictures.
-            size: Their side in pixels.
-            epoch: Seeds the augmentation; None = no augmentation.
-        """
-        change = self.recipe.augmentation if epoch is not None else None
-        pixels = np.empty((len(numbers), size, size, 3), np.uint8)
-        for row, number in enumerate(numbers):
-            picture = self.dataset.picture(int(number))
-            zoom = self.recipe.crop_scale / self.dataset.crop_scale(int(number))
-            pixels[row] = plain(picture, size, zoom) if change is None else change(picture, size, (self.recipe.seed, epoch or 0, int(number)), zoom)
-        images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div_(255.0).contiguous(memory_format=torch.channels_last)
-        return images, torch.from_numpy(self.soft[numbers]), torch.from_numpy(self.affect[numbers].astype(np.float32))
-
-    def outputs(self, model: ESR, numbers: Numbers, size: int, branches: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Returns logits ``(n, branches, 8)`` and affect ``(n, branches, 2)`` of pictures as inference sees them, on the CPU."""
-        was_training = model.training
-        model.eval()
-        parts = []
-        with torch.inference_mode(), autocast(device, self.recipe.precision):
-            for start in range(0, len(numbers), self.batch_size):
-                images = self.batch(numbers[start : start + self.batch_size], size, None)[0].to(device)
-                features = model.base(images)
-                heads = [branch(features) for branch in model.convolutional_branches[:branches]]
-                parts.append((torch.stack([h[0] for h in heads], 1).float().cpu(), torch.stack([h[1] for h in heads], 1).float().cpu()))
-        model.train(was_training)
-        return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
+def outputs_of(model: ESR, pictures: Pictures, numbers: Numbers, size: int, branches: int, device: torch.device, precision: str) -> tuple[Tensor, Tensor]:
+    """Returns logits ``(n, branches, 8)`` and affect ``(n, branches, 2)`` of pictures as inference sees them, float32 on the CPU."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    parts = []
+    with torch.inference_mode(), autocast(device, precision):
+        for start in range(0, len(numbers), pictures.batch_size):
+            features = model.base(pictures.batch(numbers[start : start + pictures.batch_size], size)[0].to(device))
+            heads = [branch(features) for branch in model.convolutional_branches[:branches]]
+            parts.append([torch.stack([head[i] for head in heads], 1).float().cpu() for i in (0, 1)])
+    for module, training in modes.items():
+        module.training = training
+    return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
 
 
-def joint_stage(model: ESR, train: FacePictures, val: FacePictures | None, recipe: Recipe, device: torch.device) -> Stage:
+def joint_stage(model: ESR, train: Pictures, val: Pictures | None, recipe: Recipe, device: torch.device) -> Stage:
     """Makes the stage that trains the base and all branches in one pass."""
     branches = len(model.convolutional_branches)
 
@@ -150,7 +104,11 @@ def joint_stage(model: ESR, train: FacePictures, val: FacePictures | None, recip
             correct += _accuracy(logits, soft[rows])
         return total, {"branch_accuracy": correct / branches}
 
-    parameters = [p for name, p in model.named_parameters() if "fc_dimensional" not in name]
+    # The base gets the summed gradients of all branches; the square root keeps its updates in step with theirs.
+    groups = [
+        {"params": list(model.base.parameters()), "lr": recipe.lr / branches**0.5},
+        {"params": [p for name, p in model.convolutional_branches.named_parameters() if "fc_dimensional" not in name]},
+    ]
     current = {"size": recipe.size}
 
     def prepare() -> None:
@@ -167,10 +125,10 @@ def joint_stage(model: ESR, train: FacePictures, val: FacePictures | None, recip
         order=lambda epoch: _shuffled(train.labelled, recipe.seed, 0, epoch),
         load=load,
         loss=loss,
-        optimizer=torch.optim.SGD(parameters, recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=recipe.momentum > 0),
+        optimizer=torch.optim.SGD(groups, recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=recipe.momentum > 0),
         rate=one_cycle(),
         prepare=prepare,
-        validate=lambda: _validate_emotion(model, val, current["size"], branches, device),
+        validate=lambda: _validate_emotion(model, val, current["size"], branches, device, recipe.precision),
         monitor="val_accuracy" if val else "loss",
         higher_is_better=val is not None,
         validate_every=recipe.validate_every,
@@ -178,12 +136,12 @@ def joint_stage(model: ESR, train: FacePictures, val: FacePictures | None, recip
     )
 
 
-def published_stages(model: ESR, train: FacePictures, val: FacePictures | None, recipe: Recipe, device: torch.device) -> list[Stage]:
+def published_stages(model: ESR, train: Pictures, val: Pictures | None, recipe: Recipe, device: torch.device) -> list[Stage]:
     """Makes one stage per branch: the new branch learns at the full rate, the base and the older branches at ``later_lr`` of it."""
     return [_branch_stage(model, train, val, recipe, device, k) for k in range(len(model.convolutional_branches))]
 
 
-def _branch_stage(model: ESR, train: FacePictures, val: FacePictures | None, recipe: Recipe, device: torch.device, newest: int) -> Stage:
+def _branch_stage(model: ESR, train: Pictures, val: Pictures | None, recipe: Recipe, device: torch.device, newest: int) -> Stage:
     epochs = recipe.epochs if newest == 0 else recipe.later_epochs
     slow = recipe.lr if newest == 0 else recipe.lr * recipe.later_lr
     groups = [{"params": list(model.base.parameters()), "lr": slow}]
@@ -213,7 +171,7 @@ def _branch_stage(model: ESR, train: FacePictures, val: FacePictures | None, rec
         optimizer=torch.optim.SGD(groups, recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay),
         rate=step_decay(epochs, every=10, factor=0.5),
         prepare=prepare,
-        validate=lambda: _validate_emotion(model, val, recipe.size, newest + 1, device),
+        validate=lambda: _validate_emotion(model, val, recipe.size, newest + 1, device, recipe.precision),
         monitor="val_accuracy" if val else "loss",
         higher_is_better=val is not None,
         validate_every=recipe.validate_every,
@@ -221,7 +179,7 @@ def _branch_stage(model: ESR, train: FacePictures, val: FacePictures | None, rec
     )
 
 
-def affect_stage(model: ESR, train: FacePictures, val: FacePictures | None, recipe: Recipe, device: torch.device) -> Stage:
+def affect_stage(model: ESR, train: Pictures, val: Pictures | None, recipe: Recipe, device: torch.device) -> Stage:
     """Makes the stage that trains the affect heads alone by gradient descent; everything else stays as it is, to the last statistic."""
     branches = len(model.convolutional_branches)
 
@@ -246,14 +204,14 @@ def affect_stage(model: ESR, train: FacePictures, val: FacePictures | None, reci
         optimizer=torch.optim.SGD([p for name, p in model.named_parameters() if "fc_dimensional" in name], recipe.lr * 0.1, recipe.momentum),
         rate=constant,
         prepare=prepare,
-        validate=lambda: _validate_affect(model, val, recipe.size, branches, device),
+        validate=lambda: _validate_affect(model, val, recipe.size, branches, device, recipe.precision),
         monitor="val_rmse" if val else "loss",
         validate_every=recipe.validate_every,
         passes_per_picture=float(branches),
     )
 
 
-def solve_affect(model: ESR, train: FacePictures, recipe: Recipe, device: torch.device, most: int = 8000) -> None:
+def solve_affect(model: ESR, train: Pictures, recipe: Recipe, device: torch.device, most: int = 8000) -> None:
     """Fits every branch's affect head in closed form: eight rectified logits and a constant -> valence and arousal, by least squares.
 
     With everything else frozen that is nine small linear regressions, so no gradient descent is needed.
@@ -266,7 +224,7 @@ def solve_affect(model: ESR, train: FacePictures, recipe: Recipe, device: torch.
         most: Most pictures to fit on, drawn at random.
     """
     numbers = _shuffled(train.with_affect, recipe.seed, 1 << 17, 0)[:most]
-    logits, _ = train.outputs(model, numbers, recipe.size, len(model.convolutional_branches), device)
+    logits, _ = outputs_of(model, train, numbers, recipe.size, len(model.convolutional_branches), device, recipe.precision)
     target = train.affect[numbers].astype(np.float64)
     for i, branch in enumerate(model.convolutional_branches):
         features = np.hstack([logits[:, i].clamp_min(0).double().numpy(), np.ones((len(numbers), 1))])
@@ -311,22 +269,22 @@ def _branch_losses(model: ESR, features: Tensor, soft: Tensor, branches: int, re
     return total, numbers
 
 
-def _validate_emotion(model: ESR, val: FacePictures | None, size: int, branches: int, device: torch.device) -> dict[str, float]:
+def _validate_emotion(model: ESR, val: Pictures | None, size: int, branches: int, device: torch.device, precision: str) -> dict[str, float]:
     if val is None:
         return {}
     judged = np.flatnonzero(val.dataset.targets.index >= 0)
     truth = torch.from_numpy(val.dataset.targets.index[judged])
-    probabilities = val.outputs(model, judged, size, branches, device)[0].softmax(-1)
+    probabilities = outputs_of(model, val, judged, size, branches, device, precision)[0].softmax(-1)
     single = (probabilities.argmax(-1) == truth[:, None]).double().mean(0)
     ensemble = (probabilities.mean(1).argmax(-1) == truth).double().mean()
     return {"val_accuracy": float(ensemble), "val_best_branch_accuracy": float(single.max())}
 
 
-def _validate_affect(model: ESR, val: FacePictures | None, size: int, branches: int, device: torch.device) -> dict[str, float]:
+def _validate_affect(model: ESR, val: Pictures | None, size: int, branches: int, device: torch.device, precision: str) -> dict[str, float]:
     if val is None:
         return {}
     judged = val.with_affect
-    predicted = val.outputs(model, judged, size, branches, device)[1].mean(1).numpy()
+    predicted = outputs_of(model, val, judged, size, branches, device, precision)[1].mean(1).numpy()
     rmse = np.sqrt(np.square(predicted - val.affect[judged]).mean(0))
     return {"val_rmse_valence": float(rmse[0]), "val_rmse_arousal": float(rmse[1]), "val_rmse": float(rmse.mean())}
 

@@ -1,0 +1,428 @@
+"""`FacialEmotionLearner`: ESR behind the interface that the OpenDR toolkit documents, and behind the contract of all learners."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from emotion_perception.engine.cards import InputSpec, ModelCard
+from emotion_perception.engine.errors import UsageError
+from emotion_perception.engine.learners import Learner
+from emotion_perception.engine.target import Emotions, FloatArray
+from emotion_perception.learners.esr.card import CARD
+from emotion_perception.learners.esr.checkpoints import BASE_NAME, BRANCH_NAME, read_published, write_published
+
+if TYPE_CHECKING:
+    import torch
+
+    from emotion_perception.engine.datasets import EmotionDataset
+    from emotion_perception.learners.esr.model import ESR
+    from emotion_perception.learners.esr.training import Recipe
+
+DEFAULT_WEIGHTS = Path(__file__).parent / "weights"
+
+
+class FacialEmotionLearner(Learner):
+    """Judges emotion, valence and arousal in face crops with an ensemble with shared representations (ESR).
+
+    Attributes:
+        dataset_path: Where `download` with mode ``data`` put its data set; `base_path_to_dataset` before.
+    """
+
+    card = CARD
+    output_names: ClassVar[tuple[str, ...]] = ("logits", "affect")
+
+    def __init__(
+        self,
+        lr: float = 0.1,
+        batch_size: int = 32,
+        temp_path: str | Path = "./temp",
+        device: str = "auto",
+        device_ind: Sequence[int] = (0,),
+        validation_interval: int = 1,
+        max_training_epoch: int = 2,
+        momentum: float = 0.9,
+        ensemble_size: int = 9,
+        base_path_experiment: str | Path = "./experiments/",
+        name_experiment: str = "esr_9",
+        dimensional_finetune: bool = True,
+        categorical_train: bool | None = None,
+        base_path_to_dataset: str | Path = "./data/AffectNet",
+        max_tuning_epoch: int = 1,
+        diversify: bool = False,
+        *,
+        voting: str = "probability",
+        schedule: str = "published",
+        later_epochs: int | None = None,
+        images_per_class: int = 5000,
+        branch_share: float = 1.0 / 3.0,
+        weight_decay: float = 0.0,
+        affect_fit: str = "closed_form",
+        input_size: int = 96,
+        small_size: int = 64,
+        small_epochs: int = 0,
+        crop_scale: float = 1.0,
+        augment: bool = True,
+        precision: str = "auto",
+        diversity_weight: float = 0.1,
+        seed: int = 0,
+    ) -> None:
+        """Stores the arguments; the first sixteen are those of the published interface, in its order.
+
+        Args:
+            lr: Initial learning rate.
+            batch_size: Pictures per step and per forward pass.
+            temp_path: Folder for downloads and exported models.
+            device: ``auto``, ``cpu`` or ``cuda``.
+            device_ind: Index of the GPU.
+            validation_interval: Validate after every so many epochs.
+            max_training_epoch: Epochs of categorical training (published schedule: of the first branch).
+            momentum: Of SGD.
+            ensemble_size: Branches of a new network; loaded weights bring their own number.
+            base_path_experiment: Folder of experiments; `save` and `load` of the published interface use it.
+            name_experiment: Name in the metadata of saved files.
+            dimensional_finetune: Whether `fit` trains the affect heads.
+            categorical_train: Whether `fit` trains base and branches; None = yes, unless `load` fixed the backbone.
+            base_path_to_dataset: AffectNet folder that `fit` and `eval` use without a data set.
+            max_tuning_epoch: Epochs of the affect heads, with ``affect_fit="gradient"``.
+            diversify: Use CBAM and the diversity loss (ESR*).
+            voting: ``probability`` (mean over branches) or ``plurality`` (most branches, ties broken by probability).
+            schedule: ``published`` (branch after branch) or ``joint`` (all branches in one pass).
+            later_epochs: Published schedule: epochs of every later branch; None = 40 % of ``max_training_epoch``, as published.
+            images_per_class: Published schedule: most pictures per class in each branch's fresh subset.
+            branch_share: Joint schedule: share of every batch that each branch learns from.
+            weight_decay: Of SGD.
+            affect_fit: ``closed_form`` (least squares) or ``gradient``.
+            input_size: Side of the network's input in pixels, for a new network.
+            small_size: Side of the pictures in the first ``small_epochs`` epochs of the joint schedule.
+            small_epochs: How many epochs use small pictures.
+            crop_scale: Crop of a new network, in units of the face detector's box.
+            augment: Change training pictures at random.
+            precision: Of training: ``auto`` (bf16 where it is faster), ``fp32`` or ``bf16``.
+            diversity_weight: Weight of the diversity loss.
+            seed: Of everything random in training.
+        """
+        super().__init__(batch_size=batch_size, temp_path=temp_path, device=device, device_ind=tuple(device_ind))
+        for name, value, allowed in (
+            ("voting", voting, ("probability", "plurality")),
+            ("schedule", schedule, ("published", "joint")),
+            ("affect_fit", affect_fit, ("closed_form", "gradient")),
+        ):
+            if value not in allowed:
+                raise UsageError(f"{name} is {value!r}, expected one of {', '.join(allowed)}")
+        if ensemble_size < 1 or not 0.0 < branch_share <= 1.0 or min(input_size, small_size) < 54:
+            raise UsageError("ensemble_size must be at least 1, branch_share in (0, 1], input_size and small_size at least 54 pixels")
+        self.lr, self.momentum, self.weight_decay, self.seed = lr, momentum, weight_decay, seed
+        self.validation_interval, self.max_training_epoch, self.max_tuning_epoch = validation_interval, max_training_epoch, max_tuning_epoch
+        self.ensemble_size, self.diversify, self.voting, self.schedule = ensemble_size, diversify, voting, schedule
+        self.base_path_experiment, self.name_experiment = base_path_experiment, name_experiment
+        self.dimensional_finetune, self.categorical_train = dimensional_finetune, categorical_train
+        self.base_path_to_dataset = self.dataset_path = base_path_to_dataset
+        self.later_epochs = later_epochs if later_epochs is not None else max(1, round(0.4 * max_training_epoch))
+        self.images_per_class, self.branch_share, self.affect_fit = images_per_class, branch_share, affect_fit
+        self.input_size, self.small_size, self.small_epochs, self.crop_scale = input_size, small_size, small_epochs, crop_scale
+        self.augment, self.precision, self.diversity_weight = augment, precision, diversity_weight
+        self._backbone_fixed = False
+
+    # ---- the network --------------------------------------------------------------------------------------------------
+
+    def build_model(self, card: ModelCard) -> ESR:
+        """Builds the network that a card describes, with fresh weights, in evaluation mode."""
+        from emotion_perception.learners.esr.model import ESR
+
+        return ESR(int(card.architecture["ensemble_size"]), bool(card.architecture["diversify"])).eval()
+
+    def init_model(self, num_branches: int | None = None) -> None:
+        """Makes a network with fresh, seeded weights.
+
+        Args:
+            num_branches: Number of branches; ``ensemble_size`` if None.
+        """
+        import torch
+
+        self.ensemble_size = num_branches or self.ensemble_size
+        card = self.card.with_(
+            title=f"ESR{'*' if self.diversify else ''}-{self.ensemble_size}, trained here",
+            input=InputSpec(self.input_size, self.input_size),
+            crop=None if self.card.crop is None else type(self.card.crop)(scale=self.crop_scale),
+            architecture={"ensemble_size": self.ensemble_size, "diversify": self.diversify},
+            licence="as its training data allow",
+            files=(),
+            data="",
+            scores={},
+            notes=(),
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            model = self.build_model(card)
+        self.card, self._backbone_fixed = card, False
+        self._run_with(model)
+
+    def emotions(self, outputs: Mapping[str, FloatArray]) -> Emotions:
+        """Combines the branches.
+
+        Args:
+            outputs: ``logits`` (n, branches, 8) and ``affect`` (n, branches, 2).
+
+        Returns:
+            Mean probabilities and mean affect; the class by ``voting``; votes, agreement and spreads as extras.
+        """
+        logits = outputs["logits"]
+        exponent = np.exp(logits - logits.max(axis=2, keepdims=True))
+        each = exponent / exponent.sum(axis=2, keepdims=True)
+        probabilities = each.mean(axis=1)
+        votes = np.eye(logits.shape[2], dtype=np.int64)[each.argmax(axis=2)].sum(axis=1)
+        # Probabilities are below 1, so adding them only decides between equal numbers of votes.
+        index = (votes + 0.999 * probabilities if self.voting == "plurality" else probabilities).argmax(axis=1)
+        affect = outputs["affect"].mean(axis=1)
+        extras = {
+            "votes": votes,
+            "agreement": (votes[np.arange(len(index)), index] / logits.shape[1]).astype(np.float32),
+            "affect_spread": outputs["affect"].std(axis=1),
+            "probability_spread": each.std(axis=1),
+        }
+        return Emotions(self.card.label_set, probabilities, np.clip(affect, -1.0, 1.0), index, extras)
+
+    # ---- training and evaluation --------------------------------------------------------------------------------------
+
+    def fit(self, dataset: Any = None, val_dataset: Any = None, logging_path: str = "", silent: bool = True, verbose: bool = True) -> dict[str, Any]:
+        """Trains base and branches on class labels, then the affect heads.
+
+        Starts from the weights in use, or from fresh ones. Sources: Siqueira et al., AAAI 2020, algorithm 1; `training.py`.
+
+        Args:
+            dataset: Training data; AffectNet in ``base_path_to_dataset`` if None.
+            val_dataset: Validation data; AffectNet's validation part if both are None.
+            logging_path: Folder for history, curves and checkpoints; a run in it that was interrupted is continued exactly, one that
+                is finished is only loaded.
+            silent: Print no progress.
+            verbose: Log progress (when not silent).
+
+        Returns:
+            ``history``: a row per epoch with stage, loss, branch accuracy, compute (pictures x branches) and validation numbers.
+        """
+        import torch
+
+        from emotion_perception.engine.training.augment import Augmentation
+        from emotion_perception.engine.training.distributed import Processes
+        from emotion_perception.engine.training.logs import RunLog
+        from emotion_perception.engine.training.loop import Trainer
+        from emotion_perception.engine.training.pictures import Pictures
+        from emotion_perception.learners.esr import training
+
+        faces, affect_faces, val_faces, val_affect = self._datasets(dataset, val_dataset)
+        if self._model is None:
+            self.init_model()
+        device = self.torch_device()
+        model = self.model.to(device, memory_format=torch.channels_last)
+        recipe = self._recipe()
+        crop = self.card.crop.scale if self.card.crop else 1.0
+
+        def pictures(source: EmotionDataset | None, train: bool) -> Pictures | None:
+            change = Augmentation() if train and self.augment else None
+            return None if source is None else Pictures(source, self.batch_size, crop_scale=crop, augmentation=change, seed=self.seed)
+
+        train, val = pictures(faces, True), pictures(val_faces, False)
+        stages = []
+        if train and (self.categorical_train if self.categorical_train is not None else not self._backbone_fixed):
+            if self.schedule == "joint":
+                stages.append(training.joint_stage(model, train, val, recipe, device))
+            else:
+                stages.extend(training.published_stages(model, train, val, recipe, device))
+        train_affect = pictures(affect_faces, True) if self.dimensional_finetune else None
+        if train_affect and self.affect_fit == "gradient":
+            stages.append(training.affect_stage(model, train_affect, pictures(val_affect, False), recipe, device))
+        processes = Processes.join(device)
+        folder = Path(logging_path) if logging_path else None
+        log = RunLog(folder if processes.rank == 0 else None, progress=verbose and not silent and processes.rank == 0)
+        history = Trainer(
+            model,
+            stages,
+            batch_size=self.batch_size,
+            seed=self.seed,
+            device=device,
+            processes=processes,
+            log=log,
+            folder=folder,
+            fingerprint={**vars(recipe), "schedule": self.schedule, "branches": len(model.convolutional_branches), "pictures": len(faces or affect_faces or ())},
+        ).run()
+        if train_affect and self.affect_fit == "closed_form":
+            training.solve_affect(model, train_affect, recipe, device)
+        model.requires_grad_(True)
+        self.card = self.card.with_(data=repr(faces if faces is not None else affect_faces), seed=self.seed)
+        self._run_with(model)
+        return {"history": history}
+
+    def eval(self, dataset: Any = None, eval_type: str = "categorical", current_branch_on_training: int | None = None) -> dict[str, Any]:
+        """Measures the ensemble and every branch.
+
+        Args:
+            dataset: Labelled data; AffectNet's validation part in ``base_path_to_dataset`` if None. A string is taken as
+                ``eval_type``, the first argument of the published interface.
+            eval_type: ``categorical`` or ``dimensional``; which part of AffectNet to use when no data set is given.
+            current_branch_on_training: Measure the ensemble of the branches up to this index (from 0) only.
+
+        Returns:
+            What `engine.evaluation.measure` returns, and ``branches``: accuracy and affect errors of every branch alone.
+        """
+        from emotion_perception.engine.datasets import AffectNetCategorical, AffectNetDimensional
+        from emotion_perception.engine.evaluation import measure, outputs_over
+
+        if isinstance(dataset, str):
+            dataset, eval_type = None, dataset
+        if eval_type not in ("categorical", "dimensional"):
+            raise UsageError(f"eval_type is {eval_type!r}, expected 'categorical' or 'dimensional'")
+        if dataset is None:
+            reader = AffectNetCategorical if eval_type == "categorical" else AffectNetDimensional
+            dataset = reader(idx_set=2, base_path_to_affectnet=self.base_path_to_dataset)
+        outputs = outputs_over(self, dataset)
+        branches = outputs["logits"].shape[1]
+        used = branches if current_branch_on_training is None else current_branch_on_training + 1
+        if not 1 <= used <= branches:
+            raise UsageError(f"current_branch_on_training is {current_branch_on_training}, the network has branches 0 to {branches - 1}")
+        result = measure(self.emotions({name: value[:, :used] for name, value in outputs.items()}), dataset.targets)
+        single = [measure(self.emotions({name: value[:, i : i + 1] for name, value in outputs.items()}), dataset.targets) for i in range(used)]
+        result["branches"] = [{key: value for key, value in one.items() if isinstance(value, float)} for one in single]
+        return result
+
+    # ---- files --------------------------------------------------------------------------------------------------------
+
+    def save(
+        self,
+        path: str | Path | None = None,
+        *,
+        state_dicts: Sequence[Mapping[str, torch.Tensor]] | None = None,
+        base_path_to_save_model: str | Path | None = None,
+        model_name: str | None = None,
+        current_branch_save: int | None = None,
+        verbose: bool = True,
+    ) -> Path:
+        """Writes the model into a folder, all or nothing.
+
+        Args:
+            path: Folder for card, safetensors and, after `optimize`, the ONNX model; `load` reads it wherever it is moved to.
+            state_dicts: What ``model.to_state_dict()`` returned; given, the published files ``Net-*.pt`` are written instead.
+            base_path_to_save_model: Folder for those; ``base_path_experiment`` if None.
+            model_name: Title on the card; for published files the name of their metadata file.
+            current_branch_save: Write the branches up to this index (from 0) only; more than there are means all.
+            verbose: Kept for the published interface; nothing is printed.
+
+        Returns:
+            The folder.
+        """
+        if path is not None and state_dicts is None:
+            if model_name:
+                self.card = self.card.with_(title=model_name)
+            return super().save(path)
+        states = list(state_dicts) if state_dicts is not None else self._esr().to_state_dict()
+        if current_branch_save is not None:
+            states = states[: current_branch_save + 2]
+        folder = Path(path or base_path_to_save_model or self.base_path_experiment)
+        prefixes = ["base.", *(f"convolutional_branches.{i}." for i in range(len(states) - 1))]
+        flat = {prefix + key: value for prefix, state in zip(prefixes, states, strict=True) for key, value in state.items()}
+        write_published(folder, flat, name=model_name or self.name_experiment)
+        return folder
+
+    def load(
+        self,
+        path: str | Path | int | None = None,
+        path_to_saved_network: str | Path | None = None,
+        file_name_base_network: str = BASE_NAME,
+        file_name_conv_branch: str = BRANCH_NAME,
+        fix_backbone: bool = False,
+        *,
+        ensemble_size: int | None = None,
+    ) -> None:
+        """Reads weights: a folder written by `save`, or one with the published files.
+
+        Args:
+            path: The folder; the default weights of this package if None. An integer is taken as ``ensemble_size``, the first
+                argument of the published interface.
+            path_to_saved_network: The folder, in the words of the published interface.
+            file_name_base_network: File of the base in a published folder.
+            file_name_conv_branch: Files of the branches, with ``{}`` for their number from 1.
+            fix_backbone: Make a later `fit` train the affect heads only.
+            ensemble_size: Branches to read from a published folder; all that are there if None.
+
+        Raises:
+            WeightsError: Missing, truncated or other files; the learner stays as it was.
+        """
+        if isinstance(path, int):
+            path, ensemble_size = None, path
+        folder = Path(path or path_to_saved_network or DEFAULT_WEIGHTS)
+        if (folder / file_name_base_network).is_file():
+            self._load_published(folder, file_name_base_network, file_name_conv_branch, ensemble_size)
+        else:
+            super().load(folder)
+        self.ensemble_size = int(self.card.architecture["ensemble_size"])
+        self.diversify = bool(self.card.architecture["diversify"])
+        self._backbone_fixed = fix_backbone
+
+    def _load_published(self, folder: Path, base_name: str, branch_name: str, ensemble_size: int | None) -> None:
+        tensors, without_affect = read_published(folder, ensemble_size, base_name, branch_name)
+        branches = 1 + max(int(key.split(".")[1]) for key in tensors if key.startswith("convolutional_branches."))
+        card = CARD.with_(
+            title=f"ESR-{branches} from {folder.name}",
+            architecture={"ensemble_size": branches, "diversify": any(".cbam" in key for key in tensors)},
+            affect=not without_affect,
+            scores=CARD.scores if branches == 9 else {},
+        )
+        model = self.build_model(card)
+        state = {**{k: v for k, v in model.state_dict().items() if "fc_dimensional" in k}, **tensors}
+        self._load_state(model, state, folder)
+        self.card = card
+        self._run_with(model)
+
+    def download(self, path: str | Path | None = None, mode: str = "data", url: str | None = None) -> Path:
+        """Fetches or makes files and returns where they are; see `downloads.download` for the modes and addresses."""
+        from emotion_perception.learners.esr.downloads import download
+
+        target = download(Path(path or self.temp_path), mode, url)
+        if mode == "data":
+            self.dataset_path = target
+        return target
+
+    # ---- inside -------------------------------------------------------------------------------------------------------
+
+    def _esr(self) -> ESR:
+        return self.model  # type: ignore[return-value]  # this learner only ever builds ESR
+
+    def _run_with(self, model: torch.nn.Module) -> None:
+        from emotion_perception.engine.inference import TorchBackend
+
+        self._use(model, TorchBackend(model, self.output_names, self.torch_device()))
+
+    def _recipe(self) -> Recipe:
+        from emotion_perception.learners.esr.training import Recipe
+
+        return Recipe(
+            epochs=self.max_training_epoch,
+            later_epochs=self.later_epochs,
+            per_class=self.images_per_class,
+            lr=self.lr,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+            branch_share=self.branch_share,
+            size=self.card.input.height,
+            small_size=self.small_size,
+            small_epochs=self.small_epochs,
+            diversity_weight=self.diversity_weight,
+            validate_every=self.validation_interval,
+            affect_epochs=self.max_tuning_epoch,
+            seed=self.seed,
+            precision=self.precision,
+        )
+
+    def _datasets(self, dataset: Any, val_dataset: Any) -> tuple[Any, Any, Any, Any]:
+        """Returns training data for emotion and for affect, and validation data for both; AffectNet's parts when none are given."""
+        if dataset is not None:
+            return dataset, dataset, val_dataset, val_dataset
+        from emotion_perception.engine.datasets import AffectNetCategorical, AffectNetDimensional
+
+        root = self.base_path_to_dataset
+        emotion = [AffectNetCategorical(idx_set=i, base_path_to_affectnet=root) for i in (0, 2)]
+        affect = [AffectNetDimensional(idx_set=i, base_path_to_affectnet=root) for i in (0, 2)] if self.dimensional_finetune else [None, None]
+        return emotion[0], affect[0], emotion[1], affect[1]
