@@ -215,6 +215,7 @@ def test_a_server_without_ranges_gives_the_whole_file_again(site, tmp_path):
     (tmp_path / PART).write_bytes(CONTENT[:1000])
     site.plan.append("no-range")
     assert fetch(site.file, tmp_path).read_bytes() == CONTENT
+    assert len(site.asked) == 1
 
 
 def test_a_killed_download_is_continued(site, tmp_path):

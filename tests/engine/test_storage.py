@@ -264,6 +264,17 @@ def test_an_interrupted_update_that_cannot_be_completed_is_said(tmp_path, monkey
         assert contents(tmp_path) == {"a": "new", "b": "old"}
 
 
+def test_a_folder_does_not_change_while_it_is_read(tmp_path):
+    put(tmp_path, "old")
+    writer = threading.Thread(target=put, args=(tmp_path, "new"))
+    with folder_reading(tmp_path):
+        writer.start()
+        writer.join(0.3)
+        assert {name: (tmp_path / name).read_text() for name in ("a", "b")} == {"a": "old", "b": "old"}
+    writer.join(10)
+    assert contents(tmp_path) == {"a": "new", "b": "new"}
+
+
 def test_a_reader_never_sees_a_mixture(tmp_path):
     put(tmp_path, "0")
     failures = []
