@@ -16,6 +16,7 @@ from emotion_perception.engine.datasets.base import Targets
 from emotion_perception.engine.datasets.files import Files, FilesDataset
 from emotion_perception.engine.errors import DatasetError, UsageError
 from emotion_perception.engine.labels import AFFECTNET8
+from emotion_perception.engine.vision.opencv import opencv
 
 if TYPE_CHECKING:
     import torch
@@ -97,11 +98,9 @@ class _AffectNet(FilesDataset):
         return x, self._target(index)
 
     def _transformed(self, index: int) -> Any:
-        import cv2
-
         pixels = self.picture(index)
         if pixels.shape[:2] != (SIDE, SIDE):
-            pixels = np.asarray(cv2.resize(pixels, (SIDE, SIDE)), dtype=np.uint8)
+            pixels = np.asarray(opencv("scaling pictures").resize(pixels, (SIDE, SIDE)), dtype=np.uint8)
         if self.transforms is None:
             return pixels
         from PIL import Image as PillowImage

@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -17,6 +18,7 @@ from emotion_perception.engine.datasets.affectnet import SIDE
 from emotion_perception.engine.datasets.base import Pixels
 from emotion_perception.engine.errors import DatasetError, InputError, StorageError, UsageError
 from emotion_perception.engine.labels import AFFECTNET8
+from emotion_perception.engine.vision.opencv import opencv
 
 logger = logging.getLogger(__name__)
 
@@ -167,8 +169,7 @@ class _Job:
 
 def _face(source: Path, x: int, y: int, width: int, height: int) -> Pixels:
     """Cuts the box out of a picture: y counts rows, x counts columns. Returns ``(96, 96, 3)`` BGR."""
-    import cv2
-
+    cv2 = opencv("cropping AffectNet")
     data = np.fromfile(source, np.uint8)
     # AffectNet's boxes belong to the stored pixels, whatever EXIF says of them.
     picture = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if data.size else None
@@ -183,15 +184,15 @@ def _face(source: Path, x: int, y: int, width: int, height: int) -> Pixels:
 
 def _write(face: Pixels, file: Path) -> None:
     """Writes a JPEG under another name first, so that a kill leaves no half picture under the right one."""
-    import cv2
-
+    cv2 = opencv("cropping AffectNet")
     part = file.with_suffix(".part")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         cv2.imencode(".jpg", face, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tofile(part)
         part.replace(file)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
         raise StorageError(f"cannot write {str(file)!r}: {error.strerror or error}; free some space or choose another folder") from None
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from emotion_perception.engine.datasets.base import EmotionDataset, Pixels, Targets
 from emotion_perception.engine.errors import DatasetError, InputError
+from emotion_perception.engine.vision.opencv import opencv
 
 logger = logging.getLogger(__name__)
 
@@ -104,13 +105,11 @@ def decode(data: bytes, name: str, grey: bool = False) -> Pixels:
     Raises:
         InputError: Empty, or not a picture.
     """
-    import cv2
-
+    cv2 = opencv("reading pictures")
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR) if data else None
     if pixels is None:
         raise InputError(f"{name!r} is not a picture that can be read; remove it or fetch it again")
-    out: Pixels = pixels if grey else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
-    return out
+    return np.asarray(pixels if grey else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
 def _is_whole(data: bytes) -> bool:

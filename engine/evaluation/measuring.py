@@ -70,9 +70,9 @@ def measure(emotions: Emotions, targets: Targets) -> dict[str, Any]:
     if len(emotions) != len(targets):
         raise UsageError(f"there are {len(emotions)} judged emotions and {len(targets)} targets; expected as many")
     labelled = targets.index >= 0
-    rated = np.zeros(len(targets), dtype=bool)
+    rated = np.zeros_like(labelled)
     if targets.affect is not None and emotions.affect is not None:
-        rated = ~np.isnan(targets.affect).any(axis=1)
+        rated |= ~np.isnan(targets.affect).any(axis=1)
     if not (labelled | rated).any():
         raise DatasetError(f"none of the {len(targets)} pictures has a target that this learner can be measured on; give labelled ones")
     result: dict[str, Any] = {"pictures": int((labelled | rated).sum())}

@@ -39,16 +39,16 @@ def classification_metrics(
     Raises:
         InputError: No pictures, or arrays that do not fit each other.
     """
-    probabilities = np.asarray(probabilities, np.float64)
+    shares: NDArray[np.float64] = np.asarray(probabilities, np.float64)
     index = np.asarray(index)
     n, classes = len(index), len(labels)
-    if probabilities.shape != (n, classes) or n == 0:
-        raise InputError(f"metrics take probabilities (n, {classes}) and as many true classes, got {probabilities.shape} and {index.shape}")
+    if shares.shape != (n, classes) or n == 0:
+        raise InputError(f"metrics take probabilities (n, {classes}) and as many true classes, got {shares.shape} and {index.shape}")
     if index.min() < 0 or index.max() >= classes:
         raise InputError(f"true classes lie in {index.min()} to {index.max()}, expected 0 to {classes - 1}; leave out the unlabelled")
-    if not np.isfinite(probabilities).all():
+    if not np.isfinite(shares).all():
         raise InputError("the probabilities have NaN or infinite values; expected rows that sum to 1")
-    chosen = probabilities.argmax(axis=1) if judged is None else np.asarray(judged)
+    chosen = shares.argmax(axis=1) if judged is None else np.asarray(judged)
     try:
         from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
     except ImportError:
@@ -66,7 +66,7 @@ def classification_metrics(
         "balanced_accuracy": float(recall[present].mean()),
         f"balanced_accuracy_min{MIN_SUPPORT}": float(recall[enough].mean()) if enough.any() else None,
         "macro_f1": float(np.nan_to_num(f1[present]).mean()),
-        "calibration_error": _calibration_error(probabilities, index),
+        "calibration_error": _calibration_error(shares, index),
         "per_class_recall": by_word(recall),
         "per_class_precision": by_word(precision),
         "per_class_f1": by_word(np.where(present, f1, np.nan)),
