@@ -70,9 +70,10 @@ def _run(words: list[str], debug: bool) -> int:
     if words and words[0] in COMMANDS:
         import logging
 
-        for level, word in ((logging.WARNING, "warning"), (logging.ERROR, "error"), (logging.INFO, "info")):
+        # Progress that a learner logs is for people and needs no word before it; warnings and errors do.
+        for level, word in ((logging.INFO, ""), (logging.WARNING, f"{PROGRAM}: warning: "), (logging.ERROR, f"{PROGRAM}: error: ")):
             logging.addLevelName(level, word)
-        logging.basicConfig(format=f"{PROGRAM}: %(levelname)s: %(message)s", level=logging.INFO if debug else logging.WARNING)
+        logging.basicConfig(format="%(levelname)s%(message)s", level=logging.INFO if debug else logging.WARNING)
     try:
         status = make_group().main(words or ["--help"], prog_name=PROGRAM, standalone_mode=False)
     except typer.Abort:

@@ -33,7 +33,12 @@ SmoothingOption = Annotated[
     float, typer.Option("--smoothing", metavar="SECONDS", min=0.0, help="Time constant of smoothing per face; 0 = off.")
 ]
 MaxFacesOption = Annotated[int, typer.Option("--max-faces", metavar="N", min=1, help="Most faces judged in one frame.")]
-DETECTORS = ("auto", "yunet", "haar", "none")
+StreamDetectorOption = Annotated[str, typer.Option("--detector", metavar="auto|yunet|haar", help="Face detector.")]
+SearchOption = Annotated[
+    int,
+    typer.Option("--search-size", metavar="PX", min=64, help="Longer side of the copy searched for faces; more finds smaller faces."),
+]
+DETECTORS = ("auto", "yunet", "haar")
 
 
 def print_json(value: Any) -> None:
@@ -158,13 +163,20 @@ def open_learner(name: str, weights: Path | None = None, device: str = "auto", *
     return learner
 
 
-def open_detector(name: str, learner: Learner) -> FaceDetector | None:
-    """Makes the face detector for a learner: None where it judges whole pictures, or for ``none``."""
-    if choice("--detector", name, DETECTORS) == "none" or learner.card.perceives != "face":
+def open_detector(name: str, learner: Learner, search_px: int | None = None) -> FaceDetector | None:
+    """Makes the face detector for a learner, None where it judges whole pictures.
+
+    Args:
+        name: One of `DETECTORS`.
+        learner: Who will judge the faces.
+        search_px: Longer side of the copy that is searched; the detector's own default if None.
+    """
+    choice("--detector", name, DETECTORS)
+    if learner.card.perceives != "face":
         return None
     from emotion_perception.engine.vision.faces import create_detector
 
-    return create_detector(name)  # type: ignore[arg-type]  # checked above
+    return create_detector(name, max_side=search_px)
 
 
 def fail(message: str, status: int = 1) -> typer.Exit:

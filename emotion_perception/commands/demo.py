@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = ("emotion-perception demo", "emotion-perception demo --output somewhere")
 # What people call a state of this valence and arousal (Russell 1980), and where in the circle its word stands.
-_QUADRANTS = {"excited, joyful": (0.5, 0.5), "tense, angry, afraid": (-0.5, 0.5), "sad, tired": (-0.5, -0.5), "calm, content": (0.5, -0.5)}
+_QUADRANTS = {"excited, joyful": (0.5, 0.6), "tense, angry, afraid": (-0.5, 0.6), "sad, tired": (-0.5, -0.6), "calm, content": (0.5, -0.6)}
 
 
 def run(
@@ -63,20 +63,28 @@ def save_circumplex(result: FrameResult, target: Path) -> None:
         raise MissingDependencyError("matplotlib", "the plot of valence and arousal", "train") from None
 
     figure = Figure(figsize=(6.0, 6.0), dpi=120, layout="constrained")
-    axes: Any = figure.add_subplot(aspect="equal", xlim=(-1.05, 1.05), ylim=(-1.05, 1.05), xlabel="valence", ylabel="arousal")
+    axes: Any = figure.add_subplot(aspect="equal", xlim=(-1.05, 1.05), ylim=(-1.05, 1.05))
+    axes.set(xlabel="valence (unpleasant to pleasant)", ylabel="arousal (calm to excited)")
     axes.add_patch(Circle((0.0, 0.0), 1.0, fill=False, color="0.6"))
     axes.axhline(0.0, color="0.8", linewidth=1, zorder=0)
     axes.axvline(0.0, color="0.8", linewidth=1, zorder=0)
-    for word, (x, y) in _QUADRANTS.items():
-        axes.text(x, y, word, ha="center", va="center", color="0.55", fontsize=11)
+    for words, (x, y) in _QUADRANTS.items():
+        axes.text(x, y, words, ha="center", va="center", color="0.55", fontsize=11)
     for n, face in enumerate(result.faces, 1):
         if face.valence is None or face.arousal is None:
             continue
         spread = face.extras.get("affect_spread")
-        error = {} if spread is None else {"xerr": float(spread[0]), "yerr": float(spread[1])}
-        axes.errorbar(face.valence, face.arousal, **error, marker="o", markersize=9, capsize=3, label=f"face {n}: {face.category}")
-    if result.faces:
-        axes.legend(loc="lower center", frameon=False)
-    axes.set_title("Affect" + (" (bars: spread over the ensemble)" if any("affect_spread" in face.extras for face in result.faces) else ""))
+        bars = {} if spread is None else {"xerr": float(spread[0]), "yerr": float(spread[1])}
+        axes.errorbar(face.valence, face.arousal, **bars, marker="o", markersize=9, capsize=3)
+        axes.annotate(
+            f"face {n}: {face.category}",
+            (face.valence, face.arousal),
+            xytext=(0, 14),
+            textcoords="offset points",
+            ha="right" if face.valence > 0.4 else "left" if face.valence < -0.4 else "center",
+            bbox={"boxstyle": "round", "facecolor": "white", "edgecolor": "0.8"},
+        )
+    spread_shown = any("affect_spread" in face.extras for face in result.faces)
+    axes.set_title("Valence and arousal" + (" (bars: standard deviation over the ensemble)" if spread_shown else ""))
     with atomic_write(target) as part:
         figure.savefig(part)

@@ -7,8 +7,6 @@ from typing import Annotated
 
 import typer
 
-from emotion_perception.commands._common import note
-
 EXAMPLES = (
     "emotion-perception download yunet",
     "emotion-perception download esr --mode pretrained --path weights/esr9",
@@ -44,7 +42,4 @@ def run(
     from emotion_perception.engine.weights import cache_dir
 
     learner = create_learner(what, device="cpu")
-    chosen = mode or "pretrained"
-    if chosen == "pretrained":
-        note(f"licence of the weights of {what}: {learner.card.licence}")
-    typer.echo(str(learner.download(path or cache_dir() / what, mode=chosen, url=url)))
+    typer.echo(str(learner.download(path or cache_dir() / what, mode=mode or "pretrained", url=url)))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from emotion_perception.commands._common import DeviceOption, JsonOption, WeightsOption, open_learner, waiting
+from emotion_perception.commands._common import DeviceOption, JsonOption, WeightsOption, note, open_learner, print_json, waiting
 from emotion_perception.commands._datasets import KINDS, open_part
 
 if TYPE_CHECKING:
@@ -52,3 +52,18 @@ def run(
         model.card = model.card.with_(crop=replace(model.card.crop, scale=crop_scale))
     with waiting(f"measuring {learner} on {len(pictures)} pictures"):
         scores = model.eval(pictures)
+    facts = {"learner": learner, "dataset": dataset, "split": split, "crop_scale": model.card.crop.scale if model.card.crop else None}
+    if report is not None:
+        from emotion_perception.engine.evaluation.report import write_report
+
+        for file in write_report(facts | scores, report, f"{model.card.title} on {dataset}"):
+            note(f"wrote {file}")
+    if json:
+        print_json(facts | scores)
+        return
+    from rich.console import Console
+
+    from emotion_perception.engine.evaluation.report import tables
+
+    for table in tables(scores, f"{model.card.title} on {dataset} {split or ''}"):
+        Console().print(table)

@@ -43,7 +43,8 @@ def run(
         {
             "perceives": card.perceives,
             "input": f"{size.width}x{size.height} pixels, {size.color.upper()}",
-            "crop": crop and f"square, {crop.scale:g} x the longer side of {crop.detector}'s box, {crop.shift_y:g} lower, border {crop.border}",
+            "crop": crop
+            and f"{crop.scale:g} x the longer side of {crop.detector}'s box, square, {crop.shift_y:g} lower, border {crop.border}",
             "gives": f"{', '.join(card.label_set.words)} ({card.labels})" + ("; valence and arousal in [-1, 1]" if card.affect else ""),
             "network": "; ".join([f"{facts['parameters']:,} parameters", *(f"{k} {v}" for k, v in card.architecture.items())]),
             "weights": [f"{folder}", *(f"{name}, {size_ / 1e6:.1f} MB" for name, size_ in files.items())] if folder else "none here",

@@ -55,7 +55,7 @@ def run(
     json: JsonOption = False,
 ) -> None:
     """Perceives emotions in pictures and prints a row per face: file, face, box, emotion, confidence, valence and arousal."""
-    choice("--detector", detector, DETECTORS)
+    choice("--detector", detector, (*DETECTORS, "none"))
     files = find_pictures(pictures)
     targets = save_targets(files, save) if save else []
     # A single picture that cannot be read is said at once, not after the seconds that loading a network takes.

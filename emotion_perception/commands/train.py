@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -83,6 +84,7 @@ def run(
     if weights is not None:
         model.load(weights)
     if first:
+        logging.getLogger("emotion_perception").setLevel(logging.INFO)  # progress comes through the log
         note(f"training {learner} on {len(train)} pictures, validating on {len(valid)}; logs in {output}")
     outcome = model.fit(train, valid, logging_path=str(output), silent=not first)
     if not first:

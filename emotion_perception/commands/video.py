@@ -9,12 +9,13 @@ from typing import Annotated, Any
 import typer
 
 from emotion_perception.commands._common import (
-    DetectorOption,
     DeviceOption,
     JsonOption,
     LearnerOption,
     MaxFacesOption,
+    SearchOption,
     SmoothingOption,
+    StreamDetectorOption,
     WeightsOption,
     note,
     open_detector,
@@ -41,7 +42,8 @@ def run(
     learner: LearnerOption = "esr",
     weights: WeightsOption = None,
     device: DeviceOption = "auto",
-    detector: DetectorOption = "auto",
+    detector: StreamDetectorOption = "auto",
+    search_size: SearchOption = 320,
     smoothing: SmoothingOption = 0.3,
     max_faces: MaxFacesOption = 16,
     json: JsonOption = False,
@@ -58,10 +60,10 @@ def run(
     frames = 0
     with ExitStack() as stack:
         source = stack.enter_context(read_video(file))
+        writer = stack.enter_context(VideoWriter(save, source.rate, source.size)) if save else None
         model = open_learner(learner, weights, device)
-        pipeline = Pipeline(model, open_detector(detector, model), smoothing_s=smoothing, max_faces=max_faces)
+        pipeline = Pipeline(model, open_detector(detector, model, search_size), smoothing_s=smoothing, max_faces=max_faces)
         sinks = stack.enter_context(ResultFiles(csv, jsonl, model.card.label_set))
-        writer = stack.enter_context(VideoWriter(save, source.fps, source.size)) if save else None
         advance = stack.enter_context(progress(file.name, source.frame_count_estimate, "frames"))
         for image in source:
             result = pipeline(image)
@@ -71,7 +73,7 @@ def run(
             if writer is not None:
                 frame = image.numpy()
                 draw(frame, result)
-                writer.write(frame)
+                writer.write(frame, image.stamp_s)
             frames += 1
             advance(1)
     faces = [{"face": track, **summary.to_dict()} for track, summary in seen.items()]

@@ -7,19 +7,20 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from emotion_perception.commands._common import (
-    DetectorOption,
     DeviceOption,
     LearnerOption,
     MaxFacesOption,
+    SearchOption,
     SmoothingOption,
+    StreamDetectorOption,
     WeightsOption,
     note,
     open_detector,
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
     from emotion_perception.engine.target import FrameResult
 
 EXAMPLES = ("emotion-perception webcam", "emotion-perception webcam 1 --save me.mp4 --seconds 20")
-_SAVE_FPS = 15.0
+# Every saved frame keeps the time at which it was judged; this is only what the file says of itself.
+_NOMINAL_FPS = 15
 
 
 def run(
@@ -45,7 +47,8 @@ def run(
     learner: LearnerOption = "esr",
     weights: WeightsOption = None,
     device: DeviceOption = "auto",
-    detector: DetectorOption = "auto",
+    detector: StreamDetectorOption = "auto",
+    search_size: SearchOption = 320,
     smoothing: SmoothingOption = 0.3,
     max_faces: MaxFacesOption = 16,
 ) -> None:
@@ -57,7 +60,7 @@ def run(
     with ExitStack() as stack:
         newest = stack.enter_context(NewestFrame(camera(index)))
         model = open_learner(learner, weights, device)
-        pipeline = Pipeline(model, open_detector(detector, model), smoothing_s=smoothing, max_faces=max_faces)
+        pipeline = Pipeline(model, open_detector(detector, model, search_size), smoothing_s=smoothing, max_faces=max_faces)
         sinks = stack.enter_context(ResultFiles(csv, jsonl, model.card.label_set))
         show = stack.enter_context(Window()) if window and can_show() else None
         if show is None and save is None:
@@ -77,10 +80,8 @@ def run(
                     draw(frame, result)
                     write_text(frame, f"{fps:.1f} FPS")
                     if save is not None:
-                        # A file has one rate and a camera does not: frames are repeated or left out to keep its time true.
-                        writer = writer or stack.enter_context(VideoWriter(save, _SAVE_FPS, (image.width, image.height)))
-                        for _ in range(rate.due(time.monotonic() - start, _SAVE_FPS)):
-                            writer.write(frame)
+                        writer = writer or stack.enter_context(VideoWriter(save, _NOMINAL_FPS, (image.width, image.height)))
+                        writer.write(frame, time.monotonic() - start)
                     if show is not None and not show.show(frame):
                         break
                 if seconds is not None and time.monotonic() - start >= seconds:
@@ -98,7 +99,7 @@ class NewestFrame:
     An error of the camera is raised where the frames are taken.
     """
 
-    def __init__(self, frames: Iterable[Image]) -> None:
+    def __init__(self, frames: Generator[Image, None, None]) -> None:
         """Keeps the source; reading starts with the block."""
         self._frames = frames
         self._news = threading.Condition()
@@ -136,12 +137,13 @@ class NewestFrame:
     def _read(self) -> None:
         error: BaseException | None = None
         try:
-            for image in self._frames:
-                with self._news:
-                    self._image = image
-                    self._news.notify()
-                    if self._ended:
-                        break
+            with closing(self._frames) as frames:
+                for image in frames:
+                    with self._news:
+                        self._image = image
+                        self._news.notify()
+                        if self._ended:
+                            break
         except BaseException as caught:  # of any kind: it is raised again in the thread that waits for frames
             error = caught
         with self._news:
@@ -155,7 +157,6 @@ class Rate:
     def __init__(self) -> None:
         """Starts with none."""
         self._times: deque[float] = deque()
-        self._written = 0
 
     def tick(self) -> float:
         """Counts a frame and returns frames per second."""
@@ -165,12 +166,6 @@ class Rate:
             self._times.popleft()
         passed = now - self._times[0]
         return (len(self._times) - 1) / passed if passed > 0 else 0.0
-
-    def due(self, passed_s: float, fps: float) -> int:
-        """Returns how many frames a file of a fixed rate lacks after so many seconds, and counts them as written."""
-        count = max(0, int(passed_s * fps) + 1 - self._written)
-        self._written += count
-        return count
 
 
 class Window:
