@@ -97,7 +97,7 @@ class Image:
 
     def opencv(self) -> NDArray[np.uint8]:
         """Returns a BGR copy, ``(height, width, 3)`` uint8, for OpenCV."""
-        return np.ascontiguousarray(self.rgb[:, :, ::-1])
+        return np.array(self.rgb[:, :, ::-1], dtype=np.uint8, order="C")
 
     def numpy(self) -> NDArray[np.uint8]:
         """Returns an RGB copy, ``(height, width, 3)`` uint8."""

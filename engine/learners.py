@@ -12,7 +12,7 @@ import numpy as np
 
 from emotion_perception.engine.cards import ModelCard
 from emotion_perception.engine.data import Color
-from emotion_perception.engine.errors import NotLoadedError, UsageError
+from emotion_perception.engine.errors import NotLoadedError, UsageError, WeightsError
 from emotion_perception.engine.target import Emotions, FloatArray
 
 if TYPE_CHECKING:
@@ -36,8 +36,11 @@ class Learner(ABC):
 
     card: ModelCard = None  # type: ignore[assignment]  # every learner's class sets it
 
-    # Names that describe one axis less than the outputs' batch: (name, ...) in the order the network returns them.
+    # Names of the network's outputs, in the order it returns them.
     output_names: ClassVar[tuple[str, ...]]
+
+    # The folder of weights that comes with the package, where there is one.
+    default_weights: ClassVar[Path | None] = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Refuses a concrete learner without a card as soon as its class is made."""
@@ -54,8 +57,7 @@ class Learner(ABC):
             device: ``auto`` (a GPU if there is one), ``cpu`` or ``cuda``; without a GPU, ``cuda`` warns and uses the CPU.
             device_ind: Index of the GPU to use; only the first is used by one process, `torchrun` uses several.
         """
-        if device not in ("auto", "cpu", "cuda"):
-            raise UsageError(f"device is {device!r}, expected 'auto', 'cpu' or 'cuda'")
+        check_device(device)
         if batch_size < 1:
             raise UsageError(f"batch_size is {batch_size}, expected at least 1")
         self.batch_size = batch_size
@@ -143,35 +145,58 @@ class Learner(ABC):
         if self._backend is None:
             raise self._not_loaded()
         x = network_input(batch, self.card.input, color)
-        parts = [self._backend(x[i : i + self.batch_size]) for i in range(0, max(len(x), 1), self.batch_size)] if len(x) else []
-        if not parts:
-            return self._no_emotions()
-        return self.emotions({name: np.concatenate([part[name] for part in parts]) for name in self.output_names})
+        return self.emotions(self.outputs(x)) if len(x) else self._no_emotions()
+
+    def outputs(self, x: FloatArray) -> dict[str, FloatArray]:
+        """Runs the network, ``batch_size`` inputs at a time.
+
+        Args:
+            x: ``(n, 3, height, width)`` float32 as the card's input says, at least one row; `network_input` makes it.
+
+        Returns:
+            The outputs by name, n rows each.
+
+        Raises:
+            NotLoadedError: There are no weights yet.
+        """
+        if self._backend is None:
+            raise self._not_loaded()
+        parts = [self._backend(x[i : i + self.batch_size]) for i in range(0, len(x), self.batch_size)]
+        return {name: np.concatenate([part[name] for part in parts]) for name in self.output_names}
 
     def save(self, path: str | Path) -> Path:
         """Writes card, weights and, after `optimize`, the optimised model into a folder, all or nothing; returns the folder."""
-        from emotion_perception.engine.weights import save_folder
+        from emotion_perception.engine.weights import EXPORTED_NAME, save_folder
 
         optimized = getattr(self._backend, "path", None)
-        return save_folder(Path(path), self.card, self.model.state_dict(), {"model.onnx": optimized} if optimized else {})
+        return save_folder(Path(path), self.card, self.model.state_dict(), {EXPORTED_NAME: optimized} if optimized else {})
 
-    def load(self, path: str | Path) -> None:
-        """Reads a folder written by `save`; nothing in it is ever executed.
+    def load(self, path: str | Path | None = None) -> None:
+        """Reads a folder written by `save`; nothing in it is ever executed. A model optimised before is used for `infer`.
+
+        Args:
+            path: The folder; the weights that come with the package if None.
 
         Raises:
             WeightsError: Missing, truncated or another learner's files; the learner stays as it was.
         """
         from emotion_perception.engine.inference import OnnxBackend, TorchBackend
-        from emotion_perception.engine.weights import load_folder
+        from emotion_perception.engine.weights import EXPORTED_NAME, load_folder
 
-        card, tensors = load_folder(Path(path), self.name)
+        if path is None and self.default_weights is None:
+            raise UsageError(f"{self.name} comes without weights; give the folder of some, or download() them")
+        folder = Path(path or self.default_weights or "")
+        card, tensors = load_folder(folder, self.name)
         model = self.build_model(card)
-        self._load_state(model, tensors, path)
+        self._load_state(model, tensors, folder)
+        backend: Backend = TorchBackend(model, self.output_names, self.torch_device())
+        if (folder / EXPORTED_NAME).is_file():
+            exported = OnnxBackend(folder / EXPORTED_NAME, self.output_names, self.device, self.name)
+            if dict(exported.card.architecture) != dict(card.architecture):
+                raise WeightsError(f"{EXPORTED_NAME} in {str(folder)!r} is of another network than the weights beside it; run optimize and save again")
+            backend = exported
         self.card = card
-        self._use(model, TorchBackend(model, self.output_names, self.torch_device()))
-        exported = Path(path) / "model.onnx"
-        if exported.is_file():
-            self._backend = OnnxBackend(exported, self.output_names, self.device)
+        self._use(model, backend)
 
     def optimize(self, target_device: str | None = None, do_constant_folding: bool = True) -> Path:
         """Exports the model to ONNX, checks that it gives the same answers, and uses it for `infer` from then on.
@@ -189,9 +214,11 @@ class Learner(ABC):
         """
         from emotion_perception.engine.inference import OnnxBackend, export_onnx
 
+        device = target_device or self.device
+        check_device(device)
         file = Path(self.temp_path) / f"{self.name}.onnx"
         export_onnx(self.model, file, self.card, self.output_names, do_constant_folding)
-        self._backend = OnnxBackend(file, self.output_names, target_device or self.device)
+        self._backend = OnnxBackend(file, self.output_names, device, self.name)
         return file
 
     def reset(self) -> None:
@@ -228,3 +255,9 @@ class Learner(ABC):
 
     def _not_loaded(self) -> NotLoadedError:
         return NotLoadedError(f"{self.name} has no weights yet; call load(folder), or download() and then load()")
+
+
+def check_device(device: str) -> None:
+    """Refuses a word that names no device."""
+    if device not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"device is {device!r}, expected 'auto', 'cpu' or 'cuda'")

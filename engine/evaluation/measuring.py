@@ -41,14 +41,11 @@ def outputs_over(learner: Learner, dataset: EmotionDataset) -> dict[str, FloatAr
         raise UsageError(f"the data set counts in {dataset.labels.name}, {learner.name} in {labels.name}; open it with those labels")
     if not len(dataset):
         raise DatasetError(f"{dataset!r} is empty; give a data set with at least one picture")
-    backend = learner._backend
-    if backend is None:
-        raise learner._not_loaded()
     parts: dict[str, list[FloatArray]] = {}
     for start in range(0, len(dataset), learner.batch_size):
         numbers = range(start, min(start + learner.batch_size, len(dataset)))
         x = network_input([_as_seen(learner, dataset, number) for number in numbers], learner.card.input)
-        for name, values in backend(x).items():
+        for name, values in learner.outputs(x).items():
             parts.setdefault(name, []).append(values)
     return {name: np.concatenate(values) for name, values in parts.items()}
 

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from emotion_perception.learners.esr.model import ESR
     from emotion_perception.learners.esr.training import Recipe
 
-DEFAULT_WEIGHTS = Path(__file__).parent / "weights"
-
 
 class FacialEmotionLearner(Learner):
     """Judges emotion, valence and arousal in face crops with an ensemble with shared representations (ESR).
@@ -34,6 +32,7 @@ class FacialEmotionLearner(Learner):
 
     card = CARD
     output_names: ClassVar[tuple[str, ...]] = ("logits", "affect")
+    default_weights: ClassVar[Path] = Path(__file__).parent / "weights"
 
     def __init__(
         self,
@@ -323,7 +322,7 @@ class FacialEmotionLearner(Learner):
         folder = Path(path or base_path_to_save_model or self.base_path_experiment)
         prefixes = ["base.", *(f"convolutional_branches.{i}." for i in range(len(states) - 1))]
         flat = {prefix + key: value for prefix, state in zip(prefixes, states, strict=True) for key, value in state.items()}
-        write_published(folder, flat, name=model_name or self.name_experiment)
+        write_published(folder, flat, self.card, name=model_name or self.name_experiment)
         return folder
 
     def load(
@@ -352,7 +351,9 @@ class FacialEmotionLearner(Learner):
         """
         if isinstance(path, int):
             path, ensemble_size = None, path
-        folder = Path(path or path_to_saved_network or DEFAULT_WEIGHTS)
+        if ensemble_size is not None and ensemble_size < 1:
+            raise UsageError(f"ensemble_size is {ensemble_size}, expected at least 1 branch")
+        folder = Path(path or path_to_saved_network or self.default_weights)
         if (folder / file_name_base_network).is_file():
             self._load_published(folder, file_name_base_network, file_name_conv_branch, ensemble_size)
         else:
