@@ -164,12 +164,23 @@ class Learner(ABC):
         parts = [self._backend(x[i : i + self.batch_size]) for i in range(0, len(x), self.batch_size)]
         return {name: np.concatenate([part[name] for part in parts]) for name in self.output_names}
 
-    def save(self, path: str | Path) -> Path:
-        """Writes card, weights and, after `optimize`, the optimised model into a folder, all or nothing; returns the folder."""
+    def save(self, path: str | Path, *, half: bool = False) -> Path:
+        """Writes card, weights and, after `optimize`, the optimised model into a folder, all or nothing.
+
+        Args:
+            path: The folder; `load` reads it wherever it is moved to.
+            half: Store the weights as float16, in half the space; `load` makes them float32 again, with 11 bits of precision left.
+
+        Returns:
+            The folder.
+        """
         from emotion_perception.engine.weights import EXPORTED_NAME, save_folder
 
         optimized = getattr(self._backend, "path", None)
-        return save_folder(Path(path), self.card, self.model.state_dict(), {EXPORTED_NAME: optimized} if optimized else {})
+        tensors = self.model.state_dict()
+        if half:
+            tensors = {name: value.half() if value.is_floating_point() else value for name, value in tensors.items()}
+        return save_folder(Path(path), self.card, tensors, {EXPORTED_NAME: optimized} if optimized else {})
 
     def load(self, path: str | Path | None = None) -> None:
         """Reads a folder written by `save`; nothing in it is ever executed. A model optimised before is used for `infer`.

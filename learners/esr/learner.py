@@ -298,6 +298,7 @@ class FacialEmotionLearner(Learner):
         model_name: str | None = None,
         current_branch_save: int | None = None,
         verbose: bool = True,
+        half: bool = False,
     ) -> Path:
         """Writes the model into a folder, all or nothing.
 
@@ -308,6 +309,7 @@ class FacialEmotionLearner(Learner):
             model_name: Title on the card; for published files the name of their metadata file.
             current_branch_save: Write the branches up to this index (from 0) only; more than there are means all.
             verbose: Kept for the published interface; nothing is printed.
+            half: Store the weights in ``path`` as float16.
 
         Returns:
             The folder.
@@ -315,7 +317,7 @@ class FacialEmotionLearner(Learner):
         if path is not None and state_dicts is None:
             if model_name:
                 self.card = self.card.with_(title=model_name)
-            return super().save(path)
+            return super().save(path, half=half)
         states = list(state_dicts) if state_dicts is not None else self._esr().to_state_dict()
         if current_branch_save is not None:
             states = states[: current_branch_save + 2]
