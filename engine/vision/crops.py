@@ -59,7 +59,8 @@ def resized(pixels: NDArray[Any], height: int, width: int) -> NDArray[Any]:
 
     Args:
         pixels: ``(h, w, 3)`` uint8 or float32.
-        height, width: The size wanted, in pixels.
+        height: The height wanted, in pixels.
+        width: The width wanted, in pixels.
 
     Returns:
         ``(height, width, 3)`` of the same type; the input itself where the size is right already.

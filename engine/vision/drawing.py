@@ -15,6 +15,7 @@ from emotion_perception.engine.target import BoundingBox, FaceEmotion, FrameResu
 from emotion_perception.engine.vision.opencv import opencv
 
 Rgb = tuple[int, int, int]
+Corners = tuple[int, int, int, int]
 
 # One colour per emotion, light enough to stand out on the dark panels.
 _COLORS: dict[str, Rgb] = {
@@ -34,6 +35,7 @@ _WHITE: Rgb = (255, 255, 255)
 # Height of a capital letter in OpenCV's Hershey fonts at scale 1, in pixels.
 _CAPITAL_PX = 21.0
 _LEAST_CAPITAL_PX = 6.0
+_UNREADABLE_CAPITAL_PX = 2.0
 
 
 def draw(frame_rgb: NDArray[np.uint8], result: FrameResult) -> None:
@@ -88,9 +90,7 @@ class _Pen:
         The first of the corners wins where several are equally good.
         """
         inside = [(min(max(x, 0), self.width - width), min(max(y, 0), self.height - height)) for x, y in corners]
-        covered = [
-            sum(max(min(x + width, r) - max(x, le), 0) * max(min(y + height, b) - max(y, t), 0) for le, t, r, b in self.taken) for x, y in inside
-        ]
+        covered = [sum(_shared_px((x, y, x + width, y + height), other) for other in self.taken) for x, y in inside]
         x, y = inside[covered.index(min(covered))]
         self.taken.append((x, y, x + width, y + height))
         return x, y
@@ -98,9 +98,9 @@ class _Pen:
     def capital(self, box: BoundingBox) -> float:
         """Returns the height of a capital letter for a face: small faces get smaller letters, or neighbours' labels would overlap."""
         wanted = max(0.65 * self.capital_px, 0.1 * max(box.width, box.height), _LEAST_CAPITAL_PX)
-        return min(wanted, self.capital_px)
+        return float(min(wanted, self.capital_px))
 
-    def rectangle(self, box: BoundingBox) -> tuple[int, int, int, int]:
+    def rectangle(self, box: BoundingBox) -> Corners:
         """Returns the box in whole pixels; far outside, it is cut where OpenCV would overflow."""
         left, right = np.clip((box.left, box.right), -self.width, 2 * self.width)
         top, bottom = np.clip((box.top, box.bottom), -self.height, 2 * self.height)
@@ -123,6 +123,8 @@ class _Pen:
         left, top, right, bottom = self.rectangle(face.box)
         words, percent, scale, text_px = self.text(face, capital)
         capital = scale * _CAPITAL_PX
+        if capital < _UNREADABLE_CAPITAL_PX:
+            return  # a picture this small has no room for it
         pad = round(0.6 * capital)
         width = min(max(text_px + 2 * pad, min(right - left, round(18 * capital))), self.width)
         height = min(round(2.9 * capital), self.height)
@@ -197,3 +199,8 @@ class _Pen:
     def stroke(self, scale: float) -> int:
         """Returns the thickness of the letters' strokes; large letters need more than a line."""
         return max(round(1.6 * scale), 1)
+
+
+def _shared_px(a: Corners, b: Corners) -> int:
+    """Returns the area that two rectangles (left, top, right, bottom) share."""
+    return max(min(a[2], b[2]) - max(a[0], b[0]), 0) * max(min(a[3], b[3]) - max(a[1], b[1]), 0)

@@ -30,6 +30,8 @@ YUNET = WeightFile(
 
 # Measured on 66 faces in photos and videos: YuNet's box in units of the side of the Haar cascade's square, and how much lower it lies.
 _YUNET_WIDTH, _YUNET_HEIGHT, _YUNET_SHIFT_Y = 0.80, 1.14, 0.02
+# On pictures of 32 pixels or less along an axis OpenCV gives numbers that YuNet never computed.
+_YUNET_LEAST_SIDE_PX = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +71,12 @@ class YuNetDetector:
     name = "yunet"
 
     def __init__(
-        self, model_path: str | Path, score_threshold: float = 0.6, nms_threshold: float = 0.3, max_side: int = 640, min_size_px: float = 0.0
+        self,
+        model_path: str | Path,
+        score_threshold: float = 0.6,
+        nms_threshold: float = 0.3,
+        max_side: int = 640,
+        min_size_px: float = 0.0,
     ) -> None:
         """Loads the network.
 
@@ -100,6 +107,9 @@ class YuNetDetector:
         cv2 = opencv("face detection")
         reduced, scale_xy = _reduced(image, self.max_side)
         frame_bgr = cv2.cvtColor(reduced, cv2.COLOR_RGB2BGR)  # YuNet was trained on BGR
+        below, right = (max(_YUNET_LEAST_SIDE_PX - side, 0) for side in frame_bgr.shape[:2])
+        if below or right:
+            frame_bgr = cv2.copyMakeBorder(frame_bgr, 0, below, 0, right, cv2.BORDER_CONSTANT)
         with self._lock:
             self._network.setInputSize((frame_bgr.shape[1], frame_bgr.shape[0]))
             _, rows = self._network.detect(frame_bgr)
@@ -194,7 +204,9 @@ def create_detector(
     """
     if name not in ("auto", "yunet", "haar"):
         raise unknown_name("face detector", name, ("auto", "yunet", "haar"))
-    limits: dict[str, Any] = {"score_threshold": min_score, "min_size_px": min_size_px} | ({} if max_side is None else {"max_side": max_side})
+    limits: dict[str, Any] = {"score_threshold": min_score, "min_size_px": min_size_px}
+    if max_side is not None:
+        limits["max_side"] = max_side
     if name == "haar":
         return HaarDetector(**limits)
     try:
@@ -211,7 +223,8 @@ def _yunet_file(offline: bool) -> Path:
     from emotion_perception.engine.weights import cache_dir, fetch
 
     if offline and not (cache_dir() / YUNET.name).is_file():
-        raise DownloadError(f"{YUNET.name} is not in the cache {str(cache_dir())!r} and offline was asked for; run once: emotion-perception download yunet")
+        way_out = "run once with a network: emotion-perception download yunet"
+        raise DownloadError(f"{YUNET.name} is not in the cache {str(cache_dir())!r} and offline was asked for; {way_out}")
     return fetch(YUNET, progress=False)
 
 
@@ -219,7 +232,7 @@ def _yunet_file(offline: bool) -> Path:
 def _warn_of_fallback(reason: str) -> None:
     """Warns once per reason and process: every pipeline makes a detector."""
     logger.warning(
-        "finding faces with OpenCV's Haar cascade, which misses turned and small faces: %s. For YuNet run: emotion-perception download yunet",
+        "finding faces with OpenCV's Haar cascade, which misses turned and small faces (for YuNet: emotion-perception download yunet): %s",
         reason,
     )
 

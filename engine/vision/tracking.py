@@ -106,7 +106,8 @@ def _overlap(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float
     shared = np.prod(np.clip(high - low, 0.0, None), axis=2)
     area_a, area_b = (np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) for boxes in (a, b))
     union: NDArray[np.float64] = area_a[:, None] + area_b[None, :] - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    overlap: NDArray[np.float64] = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return overlap
 
 
 def _nearness(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
@@ -118,12 +118,14 @@ class VideoReader:
         if self._stream.frames:
             return int(self._stream.frames)
         if self._stream.duration:
-            return round(self._stream.duration * self._stream.time_base * self.rate)
+            count: int = round(self._stream.duration * self._stream.time_base * self.rate)
+            return count
         return round(self._container.duration / 1e6 * self.rate) if self._container.duration else None
 
-    def _decoded(self) -> Iterator[Image]:
+    def _decoded(self) -> Generator[Image, None, None]:
         """Yields upright frames with growing stamps."""
-        start_s = stamp_s = None
+        start_s: float = 0.0
+        stamp_s: float | None = None
         size: dict[str, int] = {}
         try:
             for frame in self._decoded_frames():
@@ -140,7 +142,7 @@ class VideoReader:
                 yield Image(np.ascontiguousarray(np.rot90(rgb, quarter_turns)) if quarter_turns else rgb, stamp_s)
         finally:
             if self.skipped_packets:
-                logger.warning("video %s: %d damaged packets were skipped", self.path, self.skipped_packets)
+                logger.warning("video %s: damaged packets skipped: %d", self.path, self.skipped_packets)
 
     def _decoded_frames(self) -> Iterator[Any]:
         """Yields what can be decoded and counts the packets that cannot."""
@@ -189,7 +191,7 @@ class VideoWriter:
         self._ticks = -1
         # A whole number of ticks per frame where that is possible, so that the rate comes out exact.
         numerator = self.rate.numerator
-        self._tick = Fraction(1, numerator * max(_TICKS_PER_SECOND // numerator, 1) if numerator <= _TICKS_PER_SECOND else _TICKS_PER_SECOND)
+        self._tick = Fraction(1, numerator * (_TICKS_PER_SECOND // numerator) or _TICKS_PER_SECOND)
 
     def __enter__(self) -> VideoWriter:
         """Opens the temporary file."""
@@ -257,7 +259,9 @@ class VideoWriter:
 
     def _add_stream(self) -> Any:
         av = _pyav("writing video")
-        codec, options = ("libx264", {"preset": "veryfast", "crf": "20"}) if "libx264" in av.codecs_available else ("mpeg4", {"qscale": "3"})
+        codec, options = "libx264", {"preset": "veryfast", "crf": "20"}
+        if codec not in av.codecs_available:
+            codec, options = "mpeg4", {"qscale": "3"}
         stream = self._container.add_stream(codec, rate=self.rate, options=options)
         width, height = self.size
         stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
@@ -276,10 +280,10 @@ class VideoWriter:
             raise self._refusal(error) from None
 
     def _refusal(self, error: Any) -> StorageError:
-        return StorageError(f"cannot write video {str(self.path)!r}: {error.strerror}; check the free space, or choose another place or size")
+        return StorageError(f"cannot write video {str(self.path)!r}: {error.strerror}; check the free space, or choose another place")
 
 
-def camera(index: int = 0) -> Iterator[Image]:
+def camera(index: int = 0) -> Generator[Image, None, None]:
     """Opens a camera and returns an iterator over its pictures, stamped in seconds since it was opened; closing it frees the camera.
 
     Args:
@@ -293,12 +297,12 @@ def camera(index: int = 0) -> Iterator[Image]:
     source = cv2.VideoCapture(index)
     if not source.isOpened():
         source.release()
-        raise InputError(f"camera {index} cannot be opened; check that it is plugged in, that you may read it, and that no other program uses it")
+        raise InputError(f"camera {index} cannot be opened; check that it is there, that you may read it, and that no program uses it")
     source.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # the newest picture, not one that waited
     return _camera_pictures(source, index)
 
 
-def _camera_pictures(source: Any, index: int) -> Iterator[Image]:
+def _camera_pictures(source: Any, index: int) -> Generator[Image, None, None]:
     start_s = time.monotonic()
     try:
         while True:

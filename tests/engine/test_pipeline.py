@@ -1,0 +1,266 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+from emotion_perception.engine.cards import CropSpec, InputSpec, ModelCard
+from emotion_perception.engine.data import Image
+from emotion_perception.engine.errors import NotLoadedError, UsageError
+from emotion_perception.engine.learners import Learner
+from emotion_perception.engine.pipeline import Pipeline
+from emotion_perception.engine.target import BoundingBox, Emotions, FloatArray
+from emotion_perception.engine.vision.faces import YUNET, Face, FaceDetector, YuNetDetector
+
+COLOURS = {"Happy": (255, 220, 0), "Sad": (0, 0, 255), "Anger": (255, 0, 0), "Disgust": (0, 255, 0)}
+CARD = ModelCard(
+    learner="colour",
+    title="Judges by the mean colour",
+    perceives="face",
+    input=InputSpec(8, 8),
+    labels="affectnet8",
+    licence="Apache-2.0",
+    paper="none",
+    affect=True,
+    crop=CropSpec(),
+)
+
+
+class ColourLearner(Learner):
+    """A whole learner in a few lines: the class of the nearest colour; red is valence, green arousal."""
+
+    card = CARD
+    output_names: ClassVar[tuple[str, ...]] = ("mean",)
+
+    def __init__(self, card: ModelCard = CARD) -> None:
+        super().__init__()
+        self.card = card
+        self.batches: list[int] = []
+        self.resets = 0
+
+    def build_model(self, card: ModelCard) -> Any:
+        import torch
+
+        return torch.nn.AdaptiveAvgPool2d(1)
+
+    def emotions(self, outputs: Mapping[str, FloatArray]) -> Emotions:
+        mean = outputs["mean"]
+        labels = self.card.label_set
+        references = np.full((len(labels), 3), 0.5, np.float32)
+        for word, colour in COLOURS.items():
+            references[labels.index(word)] = np.array(colour) / 255
+        nearness = np.exp(-20 * np.linalg.norm(mean[:, None] - references, axis=2))
+        probabilities = (nearness / nearness.sum(axis=1, keepdims=True)).astype(np.float32)
+        affect = (mean[:, :2] * 2 - 1) if self.card.affect else None
+        return Emotions(labels, probabilities, affect, extras={"blue": mean[:, 2]})
+
+    def fit(self, dataset: Any = None, val_dataset: Any = None, logging_path: str = "", silent: bool = True, verbose: bool = True) -> Any:
+        return {"history": []}
+
+    def eval(self, dataset: Any = None) -> dict[str, Any]:
+        return {"accuracy": 1.0}
+
+    def download(self, path: str | Path | None = None, mode: str = "pretrained", url: str | None = None) -> Path:
+        return Path(path or self.temp_path)
+
+    def load(self, path: str | Path = "") -> None:
+        def backend(x: FloatArray) -> dict[str, FloatArray]:
+            self.batches.append(len(x))
+            return {"mean": x.mean(axis=(2, 3))}
+
+        self._use(None, backend)  # type: ignore[arg-type]
+
+    def reset(self) -> None:
+        self.resets += 1
+
+
+class PatchDetector:
+    """Finds coloured patches on black: connected areas are faces, larger ones score more."""
+
+    name = "patches"
+
+    def __call__(self, image: Image) -> list[Face]:
+        import cv2
+
+        count, _, stats, _ = cv2.connectedComponentsWithStats((image.rgb.max(axis=2) > 40).astype(np.uint8))
+        found = [
+            Face(BoundingBox(float(x), float(y), float(x + w), float(y + h), min(area / 5000, 1.0))) for x, y, w, h, area in stats[1:count]
+        ]
+        return sorted(found, key=lambda face: -face.box.score)
+
+
+DETECTOR: FaceDetector = PatchDetector()
+
+
+def frame(*patches: tuple[str, int, int], size: int = 40, stamp_s: float | None = None) -> Image:
+    """A black picture with patches: word of the colour, centre."""
+    rgb = np.zeros((240, 320, 3), np.uint8)
+    for word, x, y in patches:
+        rgb[y - size // 2 : y + size // 2, x - size // 2 : x + size // 2] = COLOURS[word]
+    return Image(rgb, stamp_s, "camera_link")
+
+
+def pipeline(card: ModelCard = CARD, **options: Any) -> tuple[Pipeline, ColourLearner]:
+    learner = ColourLearner(card)
+    learner.load()
+    return Pipeline(learner, DETECTOR, **options), learner
+
+
+def test_faces_come_left_to_right_each_with_its_own_emotion() -> None:
+    run, learner = pipeline()
+    image = frame(("Sad", 250, 60), ("Happy", 60, 180), ("Anger", 150, 100), stamp_s=4.5)
+    result = run(image)
+    assert [face.category.description for face in result.faces] == ["Happy", "Anger", "Sad"]
+    assert [face.box.center_xy for face in result.faces] == [(60, 180), (150, 100), (250, 60)]
+    assert sorted(face.track_id or 0 for face in result.faces) == [1, 2, 3]
+    assert learner.batches == [3]  # all in one batch
+    assert (result.faces[1].valence, result.faces[1].arousal) == pytest.approx((1, -1), abs=0.02)
+    assert result.faces[2].extras["blue"] == pytest.approx(1.0)
+    assert (result.learner, result.labels, result.width, result.height) == ("colour", learner.card.label_set, 320, 240)
+    assert (result.index, result.stamp_s, result.frame_id) == (0, 4.5, "camera_link")
+
+
+def test_the_frame_is_not_changed() -> None:
+    run, _ = pipeline()
+    image = frame(("Sad", 100, 100))
+    before = image.rgb.copy()
+    image.rgb.flags.writeable = False
+    run(image)
+    assert np.array_equal(image.rgb, before)
+
+
+def test_the_stages_are_timed() -> None:
+    run, _ = pipeline()
+    latency_ms = run(frame(("Sad", 100, 100))).latency_ms
+    assert set(latency_ms) == {"detect", "infer", "total"}
+    assert latency_ms["detect"] > 0
+    assert latency_ms["infer"] > 0
+    assert latency_ms["detect"] + latency_ms["infer"] <= latency_ms["total"]
+
+
+def test_a_frame_without_faces_is_an_empty_result() -> None:
+    run, _ = pipeline()
+    result = run(frame())
+    assert result.faces == ()
+    assert run(frame(("Sad", 50, 50))).index == 1
+
+
+def test_ids_stay_with_moving_faces_and_return_after_a_short_absence() -> None:
+    run, _ = pipeline()
+    ids = []
+    for step in range(20):
+        shown = [("Sad", 40 + 6 * step, 60), ("Anger", 280 - 6 * step, 180)] if step not in (8, 9) else []
+        result = run(frame(*shown, stamp_s=step / 10))
+        ids.append({face.category.description: face.track_id for face in result.faces})
+    assert all(found in (ids[0], {}) for found in ids)
+    assert [len(found) for found in ids].count(0) == 2
+    assert run(frame(("Sad", 160, 60), stamp_s=60.0)).faces[0].track_id == 3
+
+
+def test_a_change_of_expression_is_smoothed_by_time() -> None:
+    run, _ = pipeline(smoothing_s=0.5)
+    run(frame(("Sad", 100, 100), stamp_s=10.0))
+    early = run(frame(("Anger", 100, 100), stamp_s=10.1)).faces[0]
+    late = run(frame(("Anger", 100, 100), stamp_s=10.6)).faces[0]
+    angry = early.category.probabilities[CARD.label_set.index("Anger")]
+    assert early.category.description == "Sad"  # the past still weighs more
+    assert angry == pytest.approx(1 - math.exp(-0.1 / 0.5), abs=0.01)
+    assert late.category.description == "Anger"
+    assert late.category.confidence == pytest.approx(1 - math.exp(-0.6 / 0.5), abs=0.01)
+    assert early.valence == pytest.approx(-1 + 2 * (1 - math.exp(-0.1 / 0.5)), abs=0.02)
+    sudden, _ = pipeline(smoothing_s=0.0)
+    sudden(frame(("Sad", 100, 100), stamp_s=10.0))
+    assert sudden(frame(("Anger", 100, 100), stamp_s=10.1)).faces[0].category.description == "Anger"
+
+
+def test_without_stamps_the_clock_is_used() -> None:
+    run, _ = pipeline(smoothing_s=30.0)
+    run(frame(("Sad", 100, 100)))
+    result = run(frame(("Anger", 100, 100)))
+    assert result.stamp_s is None
+    assert result.faces[0].track_id == 1
+    assert result.faces[0].category.description == "Sad"
+
+
+def test_single_pictures_have_no_ids_and_no_past() -> None:
+    run, _ = pipeline(track=False)
+    run(frame(("Sad", 100, 100)))
+    face = run(frame(("Anger", 100, 100))).faces[0]
+    assert face.track_id is None
+    assert face.category.description == "Anger"
+
+
+def test_reset_forgets_everything() -> None:
+    run, learner = pipeline(smoothing_s=30.0)
+    for stamp_s in (1.0, 1.1):
+        run(frame(("Sad", 100, 100), ("Happy", 200, 100), stamp_s=stamp_s))
+    run.reset()
+    result = run(frame(("Anger", 200, 100), stamp_s=1.2))
+    assert (result.index, result.faces[0].track_id, result.faces[0].category.description) == (0, 1, "Anger")
+    assert learner.resets == 1
+
+
+def test_only_the_best_faces_are_judged() -> None:
+    run, learner = pipeline(max_faces=2)
+    rgb = frame(("Sad", 40, 120), size=20).rgb + frame(("Anger", 150, 120), size=60).rgb + frame(("Happy", 270, 120), size=50).rgb
+    assert [face.category.description for face in run(Image(rgb)).faces] == ["Anger", "Happy"]
+    assert learner.batches == [2]
+
+
+def test_the_crop_follows_the_card() -> None:
+    # Four times the box around a red patch is mostly black, a quarter of it is all red.
+    wide, _ = pipeline(CARD.with_(crop=CropSpec(scale=4.0)))
+    narrow, _ = pipeline(CARD.with_(crop=CropSpec(scale=0.25)))
+    image = frame(("Anger", 150, 120))
+    assert wide(image).faces[0].valence == pytest.approx(-1 + 2 / 16, abs=0.03)
+    assert narrow(image).faces[0].valence == pytest.approx(1.0, abs=0.01)
+
+
+def test_a_scene_learner_judges_the_whole_picture_without_detection() -> None:
+    learner = ColourLearner(CARD.with_(perceives="scene", crop=None, affect=False))
+    learner.load()
+    run = Pipeline(learner)
+    assert run.detector is None
+    results = [run(Image(np.full((90, 160, 3), COLOURS["Disgust"], np.uint8), stamp_s=i / 10)) for i in range(3)]
+    for result in results:
+        (entry,) = result.faces
+        assert entry.box.xyxy.tolist() == [0, 0, 160, 90]
+        assert entry.category.description == "Disgust"
+        assert entry.track_id == 1
+        assert (entry.valence, entry.arousal) == (None, None)
+
+
+def test_missing_weights_show_at_the_first_frame_even_without_faces() -> None:
+    with pytest.raises(NotLoadedError):
+        Pipeline(ColourLearner(), DETECTOR)(frame())
+
+
+def test_what_a_pipeline_cannot_do_is_refused() -> None:
+    with pytest.raises(UsageError, match="clip"):
+        Pipeline(ColourLearner(CARD.with_(perceives="clip", crop=None)), DETECTOR)
+    with pytest.raises(UsageError, match="max_faces"):
+        Pipeline(ColourLearner(), DETECTOR, max_faces=0)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 500), (3000, 2)])
+def test_odd_pictures_give_a_result(size: tuple[int, int]) -> None:
+    run, _ = pipeline()
+    assert len(run(Image(np.full((*size, 3), 255, np.uint8))).faces) == 1
+
+
+def test_real_faces_keep_their_ids_through_a_real_video(test_data: Path) -> None:
+    pytest.importorskip("av")
+    from emotion_perception.engine.vision.video import read_video
+
+    learner = ColourLearner()
+    learner.load()
+    run = Pipeline(learner, YuNetDetector(test_data / "weights" / "yunet" / YUNET.name, max_side=320))
+    with read_video(test_data / "data" / "media" / "head-pose-face-detection-female-and-male.gif") as video:
+        results = [run(image) for image in video]
+    assert len(results) == 56
+    assert {tuple(face.track_id for face in result.faces) for result in results} == {(1, 2)}
+    assert [result.index for result in results] == list(range(56))
