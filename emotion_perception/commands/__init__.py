@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit status: 0, 1 (failed), 2 (used wrongly) or 130 (interrupted).
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    words = [*(sys.argv[1:] if arguments is None else arguments)]  # `list` is one of the modules here
     debug = os.environ.get(DEBUG_VARIABLE, "") not in ("", "0")
     if "--debug" in words[: words.index("--") if "--" in words else None]:
         words.remove("--debug")
@@ -78,7 +78,7 @@ def _run(words: list[str], debug: bool) -> int:
         status = make_group().main(words or ["--help"], prog_name=PROGRAM, standalone_mode=False)
     except typer.Abort:
         return 130
-    return status if isinstance(status, int) else 0 if words else 2
+    return 2 if not words else status if isinstance(status, int) else 0
 
 
 def _explained(error: Exception) -> tuple[str, int]:

@@ -135,11 +135,9 @@ def choice(option: str, given: str, known: Sequence[str]) -> str:
 
 
 def default_weights(cls: type[Learner]) -> Path | None:
-    """Returns the folder of weights that comes with a learner's package, beside its module, or None."""
-    import inspect
-
-    folder = Path(inspect.getfile(cls)).parent / "weights"
-    return folder if (folder / "card.json").is_file() else None
+    """Returns the folder of weights that comes with a learner, or None where it has none or its folder is not there."""
+    folder = cls.default_weights
+    return folder if folder is not None and (folder / "card.json").is_file() else None
 
 
 def open_learner(name: str, weights: Path | None = None, device: str = "auto", **arguments: Any) -> Learner:

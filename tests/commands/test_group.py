@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+
+from emotion_perception import __version__, commands
+from emotion_perception.commands import COMMANDS
+from emotion_perception.engine.errors import InputError
+
+
+def test_every_command_is_one_module_and_one_line() -> None:
+    modules = {module.name for module in pkgutil.iter_modules(commands.__path__) if not module.name.startswith("_")}
+    assert modules == set(COMMANDS)
+
+
+def test_help_lists_every_command_with_what_it_does(command) -> None:
+    status, out, err = command("--help")
+    assert (status, err) == (0, "")
+    for name, does in COMMANDS.items():
+        assert f"  {name} " in out
+        assert does in out
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_of_a_command_shows_its_options_and_an_example_of_it(command, name: str) -> None:
+    status, out, err = command(name, "--help")
+    assert (status, err) == (0, "")
+    assert f"Usage: emotion-perception {name}" in out
+    for example in importlib.import_module(f"emotion_perception.commands.{name}").EXAMPLES:
+        assert f"    {example}\n" in out
+        assert name in example
+
+
+@pytest.mark.parametrize(
+    ("words", "not_imported"),
+    [
+        (["--help"], {"torch", "cv2", "scipy", "numpy", "rich", "pydantic"}),
+        (["list"], {"torch", "cv2", "scipy", "rich", "pydantic"}),
+        (["predict", "--help"], {"torch", "cv2", "scipy", "rich", "pydantic"}),
+    ],
+)
+def test_what_must_be_fast_imports_nothing_slow(words: list[str], not_imported: set[str]) -> None:
+    code = f"import sys; from emotion_perception.commands import main; main({words!r}); print(sorted({not_imported!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_version(command) -> None:
+    assert command("--version") == (0, f"emotion-perception {__version__}\n", "")
+
+
+def test_no_command_shows_the_help_and_counts_as_used_wrongly(command) -> None:
+    status, out, _ = command()
+    assert status == 2
+    assert "Commands:" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["predct", "a.png"], "unknown command 'predct'; did you mean 'predict'?"),
+        (["--colour"], "--colour"),
+        (["list", "--jsn"], "--jsn"),
+        (["info"], "LEARNER"),
+        (["info", "ers"], "unknown learner 'ers'; did you mean 'esr'?"),
+        (["predict"], "PICTURES"),
+        (["predict", "a.png", "--detector", "yunnet"], "did you mean 'yunet'?"),
+        (["video", "a.mp4", "--max-faces", "0"], "--max-faces"),
+        (["download", "ers"], "did you mean 'esr'?"),
+        (["train", "ers", "--dataset", "ferplus", "--data", "d"], "did you mean 'esr'?"),
+        (["train", "esr", "--dataset", "ferpls", "--data", "d"], "did you mean 'ferplus'?"),
+        (["train", "esr", "--dataset", "ferplus", "--data", "d", "--data", "e"], "--data once per --dataset"),
+        (["train", "esr", "--dataset", "ferplus", "--data", "d", "--set", "momentun=0.9"], "did you mean 'momentum'?"),
+        (["eval", "esr", "--dataset", "ferplus", "--data", "d", "--split", "FER2013Vald"], "did you mean 'FER2013Valid'?"),
+    ],
+)
+def test_wrong_use_is_one_line_with_a_way_out_and_status_2(command, words: list[str], says: str) -> None:
+    status, out, err = command(*words)
+    assert (status, out) == (2, "")
+    assert err.startswith("emotion-perception: error: ")
+    assert err.count("\n") == 1
+    assert says in err
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "says"),
+    [
+        (InputError("the file is odd; give another"), 1, "error: the file is odd; give another\n"),
+        (RuntimeError("first line\nsecond line"), 1, "unexpected RuntimeError: first line second line; run it again with --debug"),
+        (ModuleNotFoundError("No module named 'torch'", name="torch"), 1, "this needs torch, which is not installed"),
+    ],
+)
+def test_an_error_is_one_line_unless_debugging(command, monkeypatch: pytest.MonkeyPatch, error: Exception, status: int, says: str) -> None:
+    def broken() -> None:
+        raise error
+
+    monkeypatch.setattr("emotion_perception.commands.list.run", broken)
+    outcome = command("list")
+    assert outcome.status == status
+    assert says in outcome.err
+    assert outcome.err.count("\n") == 1
+    with pytest.raises(type(error)):
+        command("list", "--debug")
+    monkeypatch.setenv("EMOTION_PERCEPTION_DEBUG", "1")
+    with pytest.raises(type(error)):
+        command("list")
+
+
+def test_ctrl_c_ends_quietly_with_130(command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("emotion_perception.commands.list.run", interrupted)
+    assert command("list") == (130, "", "")
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run([sys.executable, "-m", "emotion_perception", "--help"], stdout=writing, stderr=subprocess.PIPE, text=True)
+    finally:
+        os.close(writing)
+    assert done.stderr == ""
+    assert done.returncode in (0, 1)

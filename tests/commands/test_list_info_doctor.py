@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from emotion_perception.commands.doctor import Check
+
+PLUGIN = """
+from emotion_perception.engine.cards import InputSpec, ModelCard
+from emotion_perception.engine.learners import Learner
+
+
+class SceneLearner(Learner):
+    card = ModelCard("scenic", "Scenes", "scene", InputSpec(8, 8), "ferplus8", licence="MIT", paper="none")
+    output_names = ("logits",)
+
+    def build_model(self, card): ...
+    def emotions(self, outputs): ...
+    def fit(self, dataset=None, val_dataset=None, logging_path="", silent=True, verbose=True): ...
+    def eval(self, dataset=None): ...
+    def download(self, path=None, mode="pretrained", url=None): ...
+"""
+
+
+@pytest.fixture
+def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two third-party packages on the path: one brings a learner, the other is broken."""
+    site = tmp_path / "site"
+    for name, value in (("scenic", "scenic_package:SceneLearner"), ("broken", "broken_package:Nothing")):
+        folder = site / f"{name}-1.0.dist-info"
+        folder.mkdir(parents=True)
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (folder / "entry_points.txt").write_text(f"[emotion_perception.learners]\n{name} = {value}\n")
+    (site / "scenic_package.py").write_text(PLUGIN)
+    monkeypatch.syspath_prepend(site)
+
+
+def test_list_shows_what_each_learner_is_for(command) -> None:
+    status, out, err = command("list")
+    assert (status, err) == (0, "")
+    header, *rows = out.splitlines()
+    assert header.split("  ")[0] == "name"
+    (esr,) = [row for row in rows if row.startswith("esr ")]
+    assert "face" in esr
+    assert "affectnet8" in esr
+
+
+def test_list_and_info_show_a_third_partys_learner_and_say_that_another_is_broken(command, plugins: None) -> None:
+    status, out, err = command("list", "--json")
+    found = {row["name"]: row for row in json.loads(out)}
+    assert status == 1
+    assert "learner 'broken'" in err
+    assert found["scenic"]["perceives"] == "scene"
+    assert found["scenic"]["default_weights"] is False
+    assert found["scenic"]["affect"] is False
+    assert "esr" in found
+    status, out, err = command("predict", Path(__file__).parent / "nothing.png", "--learner", "scenic")
+    assert status == 1
+    status, _, err = command("predict", Path(__file__).parents[2] / "engine/assets/astronaut.png", "--learner", "scenic")
+    assert status == 2
+    assert "give --weights DIR" in err
+
+
+def test_info_shows_the_card_of_given_weights(command, tiny_weights: Path) -> None:
+    status, out, _ = command("info", "esr", "--weights", tiny_weights)
+    assert status == 0
+    for fact in ("96x96 pixels, RGB", "ensemble_size 2", "Neutral, Happy", "model.safetensors", "licence", "branch_share=0.333333"):
+        assert fact in out
+    facts = json.loads(command("info", "esr", "--weights", tiny_weights, "--json").out)
+    assert facts["architecture"] == {"ensemble_size": 2, "diversify": False}
+    # The published counts of the networks with 9 and with 15 branches say what a branch has.
+    one_branch = (33_666_054 - 20_349_546) // 6
+    assert facts["parameters"] == 20_349_546 - 7 * one_branch
+    assert facts["settings"]["momentum"] == 0.9
+
+
+@pytest.mark.parametrize("content", [None, b"", b'{"format_version": 1}'])
+def test_info_of_a_folder_that_holds_no_weights_is_one_line(command, tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / "card.json").write_bytes(content)
+    status, out, err = command("info", "esr", "--weights", tmp_path)
+    assert (status, out) == (1, "")
+    assert err.startswith("emotion-perception: error: ")
+    assert err.count("\n") == 1
+
+
+def test_doctor_finds_this_installation_well(command) -> None:
+    status, out, _ = command("doctor", "--json")
+    report = json.loads(out)
+    checks = {check["name"]: check for check in report["checks"]}
+    assert (status, report["ok"]) == (0, True)
+    assert checks["torch"]["state"] == checks["cv2"]["state"] == checks["learners"]["state"] == "ok"
+    assert checks["yunet"]["state"] == "warning"
+    assert "emotion-perception download yunet" in checks["yunet"]["advice"]
+    assert all(set(check) == set(Check.__dataclass_fields__) for check in report["checks"])
+
+
+def test_doctor_works_with_nothing_but_typer_and_says_what_is_missing(process, tmp_path: Path) -> None:
+    names = ["numpy", "PIL", "torch", "cv2", "scipy", "rich", "av", "onnx", "onnxruntime", "safetensors", "pooch", "matplotlib", "sklearn"]
+    names += ["torchmetrics", "tensorboard"]
+    site = tmp_path / "without"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(
+        "import sys\n"
+        "class Without:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name in {names}:\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "sys.meta_path.insert(0, Without())\n"
+    )
+    status, out, err = process("doctor", PYTHONPATH=str(site))
+    assert status == 1
+    lines = {line.split()[1]: line for line in out.splitlines()}
+    for name in names:
+        assert "not installed" in lines[name]
+        assert "run: pip install" in lines[name]
+    assert lines["torch"].startswith("missing")
+    assert lines["av"].startswith("warning")
+    assert err == f"emotion-perception: error: needed and missing: {err.partition('missing: ')[2]}"
+    assert "torch" in err
+    # Other commands say in one line what they lack.
+    status, out, err = process("predict", "a.png", PYTHONPATH=str(site))
+    assert (status, out) == (1, "")
+    assert err == "emotion-perception: error: this needs numpy, which is not installed; emotion-perception doctor says how to get it\n"

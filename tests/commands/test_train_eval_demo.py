@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as PillowImage
+
+TINY = (
+    "--epochs",
+    1,
+    "--branches",
+    1,
+    "--batch-size",
+    8,
+    "--schedule",
+    "joint",
+    "--lr",
+    0.01,
+    "--set",
+    "input_size=54",
+    "--set",
+    "branch_share=1",
+)
+
+
+def test_training_makes_weights_that_eval_measures_and_a_second_call_does_not_train_again(
+    command, class_folders: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "run"
+    words = ("train", "esr", "--dataset", "folder", "--data", class_folders, "--val-data", class_folders, "--output", output, *TINY)
+    status, out, err = command(*words)
+    assert status == 0
+    assert out.splitlines()[-1] == str(output / "weights")
+    assert "training esr on 24 pictures, validating on 24" in err
+    card = json.loads((output / "weights" / "card.json").read_text())
+    assert card["architecture"]["ensemble_size"] == 1
+    assert card["input"]["height"] == 54
+    stored = (output / "weights" / "model.safetensors").read_bytes()
+
+    assert command(*words).status == 0
+    assert (output / "weights" / "model.safetensors").read_bytes() == stored
+    status, _, err = command(*words, "--no-resume")
+    assert status == 2
+    assert "holds a run already" in err
+
+    measured = ("eval", "esr", "--dataset", "folder", "--data", class_folders, "--weights", output / "weights")
+    status, out, err = command(*measured, "--json", "--report", tmp_path / "report")
+    assert status == 0
+    scores = json.loads(out)
+    assert scores["pictures"] == 24
+    assert scores["crop_scale"] == 1.0
+    assert 0 <= scores["accuracy"] <= 1
+    assert np.sum(scores["confusion_matrix"]) == 24
+    assert sorted(p.name for p in (tmp_path / "report").iterdir()) == ["confusion.png", "result.json"]
+    assert err.count("wrote ") == 2
+
+    status, out, _ = command(*measured, "--crop-scale", "0.7")
+    assert status == 0
+    assert "accuracy" in out
+    assert "Happy" in out
+
+
+def test_without_validation_data_a_tenth_is_held_out(class_folders: Path) -> None:
+    from emotion_perception.commands._datasets import hold_out, open_part
+    from emotion_perception.engine.labels import AFFECTNET8
+
+    whole = open_part("folder", class_folders, None, AFFECTNET8)
+    train, valid = hold_out(whole, 0.1, seed=3)
+    assert (len(train), len(valid)) == (22, 2)
+    names = [part.name(i) for part in (train, valid) for i in range(len(part))]
+    assert sorted(names) == sorted(whole.name(i) for i in range(24))
+    again = hold_out(whole, 0.1, seed=3)[1]
+    assert [again.name(i) for i in range(2)] == [valid.name(i) for i in range(2)]
+
+
+@pytest.mark.parametrize("verb", ["train", "eval"])
+def test_missing_and_empty_data_are_one_line(command, tmp_path: Path, verb: str) -> None:
+    (tmp_path / "empty").mkdir()
+    for place in ("missing", "empty"):
+        status, out, err = command(verb, "esr", "--dataset", "folder", "--data", tmp_path / place)
+        assert (status, out) == (1, "")
+        assert err.startswith("emotion-perception: error: ")
+        assert err.count("\n") == 1
+
+
+def test_demo_prints_the_face_and_draws_two_pictures(command, tiny_weights: Path, tmp_path: Path) -> None:
+    status, out, _ = command("demo", "--weights", tiny_weights, "--output", tmp_path / "out")
+    assert status == 0
+    header, row, *_ = out.splitlines()
+    assert header.split()[:4] == ["file", "face", "box", "emotion"]
+    assert row.split()[:2] == ["astronaut.png", "1"]
+    assert "valence: -1 unpleasant to 1 pleasant" in out
+    assert PillowImage.open(tmp_path / "out" / "demo.png").size == (512, 512)
+    plot = np.asarray(PillowImage.open(tmp_path / "out" / "valence_arousal.png").convert("RGB"))
+    assert plot.shape == (720, 720, 3)
+    # Beside grey lines and words there is the coloured point.
+    assert (np.ptp(plot.astype(int), axis=2) > 100).sum() > 50

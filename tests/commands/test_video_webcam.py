@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import csv
+import json
+import threading
+from collections.abc import Generator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as PillowImage
+
+from emotion_perception.commands.webcam import NewestFrame, Rate, line, write_text
+from emotion_perception.engine.data import Image
+from emotion_perception.engine.errors import InputError
+from emotion_perception.engine.target import FrameResult
+from emotion_perception.engine.vision.video import VideoWriter, read_video
+
+av = pytest.importorskip("av")
+
+
+def portraits(portrait: Path, count: int) -> list[np.ndarray]:
+    """Frames in which the face moves a little to the right."""
+    picture = np.asarray(PillowImage.open(portrait).convert("RGB").crop((100, 0, 356, 256)))
+    return [np.ascontiguousarray(np.roll(picture, 2 * i, axis=1)) for i in range(count)]
+
+
+@pytest.fixture
+def clip(portrait: Path, tmp_path: Path) -> Path:
+    """A video of 12 frames at 12 frames a second."""
+    path = tmp_path / "clip.mp4"
+    with VideoWriter(path, 12, (256, 256)) as writer:
+        for frame in portraits(portrait, 12):
+            writer.write(frame)
+    return path
+
+
+def test_every_frame_is_judged_drawn_and_written(command, clip: Path, tiny_weights: Path, tmp_path: Path) -> None:
+    files = ("--save", tmp_path / "out.mp4", "--csv", tmp_path / "t.csv", "--jsonl", tmp_path / "t.jsonl")
+    status, out, err = command("video", clip, "--weights", tiny_weights, "--detector", "haar", *files)
+    assert status == 0
+    assert [f"wrote {file}" in err for file in files[1::2]] == [True] * 3
+    header, row = out.splitlines()
+    assert header.split() == ["face", "from_s", "to_s", "frames", "emotion", "share", "valence", "arousal"]
+    assert row.split()[0] == "1"
+
+    table = list(csv.DictReader((tmp_path / "t.csv").open()))
+    assert {row["track_id"] for row in table} == {"1"}
+    assert [row["frame"] for row in table] == [str(i) for i in range(12)]
+    stamps = [json.loads(text)["stamp_s"] for text in (tmp_path / "t.jsonl").read_text().splitlines()]
+    assert stamps == pytest.approx([i / 12 for i in range(12)], abs=1e-4)
+
+    with read_video(clip) as before, read_video(tmp_path / "out.mp4") as after:
+        assert (after.rate, after.size) == (before.rate, before.size)
+        pairs = list(zip(before, after, strict=True))
+    assert len(pairs) == 12
+    assert all((np.abs(a.rgb.astype(int) - b.rgb) > 60).any(axis=2).sum() > 200 for a, b in pairs)
+
+
+def test_json_summary(command, clip: Path, tiny_weights: Path) -> None:
+    status, out, err = command("video", clip, "--weights", tiny_weights, "--detector", "haar", "--json")
+    assert (status, err) == (0, "")
+    summary = json.loads(out)
+    assert (summary["frames"], summary["fps"]) == (12, 12.0)
+    (face,) = summary["faces"]
+    assert face["frames"] == 12
+    assert 0 < face["share"] <= 1
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty", "truncated", "text"])
+def test_a_bad_video_is_one_line_and_leaves_nothing(command, clip: Path, tmp_path: Path, kind: str) -> None:
+    bad = tmp_path / "bad.mp4"
+    content = {"missing": None, "empty": b"", "truncated": clip.read_bytes()[:300], "text": b"no video\n" * 50}[kind]
+    if content is not None:
+        bad.write_bytes(content)
+    before = sorted(tmp_path.iterdir())
+    status, out, err = command("video", bad, "--save", tmp_path / "out.mp4", "--csv", tmp_path / "t.csv")
+    assert (status, out) == (1, "")
+    assert err.startswith("emotion-perception: error: ")
+    assert err.count("\n") == 1
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "out.avi"])
+def test_a_target_that_cannot_be_is_refused_before_anything_is_done(command, clip: Path, tmp_path: Path, name: str) -> None:
+    content = clip.read_bytes()
+    status, _, err = command("video", clip, "--save", tmp_path / name)
+    assert status == 2
+    assert err.count("\n") == 1
+    assert clip.read_bytes() == content
+
+
+def test_a_camera_that_is_not_there_is_one_line(process) -> None:
+    status, out, err = process("webcam", "97")
+    assert (status, out) == (1, "")
+    # OpenCV itself may add warnings of its own.
+    assert "emotion-perception: error: camera 97 cannot be opened" in err
+    assert "Traceback" not in err
+
+
+def fake_camera(frames: list[np.ndarray], error: Exception | None = None) -> Generator[Image, None, None]:
+    for i, frame in enumerate(frames):
+        yield Image(frame, stamp_s=i / 10)
+    if error is not None:
+        raise error
+
+
+def test_webcam_prints_and_writes_what_it_sees(
+    command, monkeypatch: pytest.MonkeyPatch, portrait: Path, tiny_weights: Path, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("emotion_perception.engine.vision.video.camera", lambda index: fake_camera(portraits(portrait, 3)))
+    words = ("webcam", "--no-window", "--weights", tiny_weights, "--detector", "haar")
+    status, out, _ = command(*words, "--jsonl", tmp_path / "t.jsonl")
+    assert status == 0
+    lines = out.splitlines()
+    # Never more than the camera gave; the newest one is always among them.
+    assert 1 <= len(lines) <= 3
+    assert all("FPS" in text and "#1" in text and "valence" in text for text in lines)
+    assert json.loads((tmp_path / "t.jsonl").read_text().splitlines()[-1])["stamp_s"] == 0.2
+    status, out, err = command(*words, "--save", tmp_path / "me.mp4")
+    assert (status, out) == (0, "")
+    assert "wrote" in err
+    with read_video(tmp_path / "me.mp4") as video:
+        assert video.size == (256, 256)
+        assert 1 <= len(list(video)) <= 3
+
+
+def test_an_unplugged_camera_is_one_line(command, monkeypatch: pytest.MonkeyPatch, portrait: Path, tiny_weights: Path) -> None:
+    gone = InputError("camera 0 gives no more pictures; check that it is plugged in")
+    monkeypatch.setattr("emotion_perception.engine.vision.video.camera", lambda index: fake_camera(portraits(portrait, 1), gone))
+    status, _, err = command("webcam", "--no-window", "--weights", tiny_weights, "--detector", "haar")
+    assert status == 1
+    assert err.splitlines()[-1] == f"emotion-perception: error: {gone}"
+
+
+def test_only_the_newest_frame_is_handed_out() -> None:
+    taken = threading.Event()
+
+    def frames() -> Generator[Image, None, None]:
+        for i in range(50):
+            yield Image(np.full((2, 2, 3), i, np.uint8))
+        taken.set()
+
+    with NewestFrame(frames()) as newest:
+        assert taken.wait(5.0)
+        assert [int(image.rgb[0, 0, 0]) for image in newest] == [49]
+
+
+def test_frames_per_second_and_what_is_drawn_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("emotion_perception.commands.webcam.time.monotonic", lambda: now[0])
+    rate = Rate()
+    for _ in range(40):
+        fps = rate.tick()
+        now[0] += 0.1
+    assert fps == pytest.approx(10.0)
+    frame = np.zeros((120, 160, 3), np.uint8)
+    write_text(frame, "10.0 FPS")
+    assert frame[:40].any()
+    assert not frame[60:].any()
+
+
+def test_a_line_says_when_there_is_no_face() -> None:
+    from emotion_perception.engine.labels import AFFECTNET8
+
+    assert line(FrameResult((), "esr", AFFECTNET8, 4, 4), 9.96) == "10.0 FPS  no face"
