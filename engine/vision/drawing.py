@@ -30,7 +30,7 @@ _COLORS: dict[str, Rgb] = {
 }
 _PANEL: Rgb = (18, 20, 24)
 _PANEL_OPACITY = 0.78
-_TRACK: Rgb = (70, 74, 82)
+_TRACK: Rgb = (92, 97, 106)
 _WHITE: Rgb = (255, 255, 255)
 # Height of a capital letter in OpenCV's Hershey fonts at scale 1, in pixels.
 _CAPITAL_PX = 21.0
