@@ -98,7 +98,7 @@ def _is_number(text: str) -> bool:
 def progress(title: str, total: float | None = None, unit: str = "") -> Iterator[Callable[[float], None]]:
     """Shows a bar with the time left on stderr while the block runs, on a terminal only; yields a function that adds finished steps."""
     if not sys.stderr.isatty():
-        yield lambda _steps=1.0: None
+        yield _ignore
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -107,7 +107,16 @@ def progress(title: str, total: float | None = None, unit: str = "") -> Iterator
     columns = known if total else (MofNCompleteColumn(), TextColumn(unit), TimeElapsedColumn())
     with Progress(SpinnerColumn(), TextColumn("{task.description}"), *columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(title, total=total)
-        yield lambda steps=1.0: bar.advance(task, steps)
+
+        def advance(steps: float) -> None:
+            bar.advance(task, steps)
+
+        yield advance
+
+
+def _ignore(steps: float) -> None:
+    """Adds nothing: there is no bar."""
+    del steps
 
 
 @contextmanager

@@ -180,4 +180,4 @@ def save_annotated(image: Image, result: FrameResult, target: Path) -> None:
     pixels = image.numpy()
     draw(pixels, result)
     with atomic_write(target) as part:
-        PillowImage.fromarray(pixels).save(part, **({"quality": 92} if target.suffix.lower() in (".jpg", ".jpeg") else {}))
+        PillowImage.fromarray(pixels).save(part, quality=92)  # JPEG only; other formats have no such thing

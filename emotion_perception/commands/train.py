@@ -128,8 +128,9 @@ def _open(
         counts = f"{len(kinds)} --dataset, {len(places)} --data and {len(splits)} --split"
         raise UsageError(f"got {counts}; give --data once per --dataset, and --split either not at all or once per --dataset")
     labels = cls.card.label_set
+    wanted: list[str | None] = [*splits] or [None] * len(kinds)
     # Pictures without a majority among the raters still teach their distribution.
-    parts = [open_part(*part, labels, mode="distribution") for part in zip(kinds, places, splits or [None] * len(kinds), strict=True)]
+    parts = [open_part(*part, labels, mode="distribution") for part in zip(kinds, places, wanted, strict=True)]
     train = parts[0] if len(parts) == 1 else ConcatDataset(parts)
     kind, place, split = validation
     if not any(validation) and kinds[0] not in PARTED:
