@@ -7,7 +7,12 @@ its line in `COMMANDS`.
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from types import FrameType
 
 PROGRAM = "emotion-perception"
 DEBUG_VARIABLE = "EMOTION_PERCEPTION_DEBUG"
@@ -67,18 +72,41 @@ def _run(words: list[str], debug: bool) -> int:
         return 1
     from emotion_perception.commands._group import make_group
 
-    if words and words[0] in COMMANDS:
-        import logging
-
-        # Progress that a learner logs is for people and needs no word before it; warnings and errors do.
-        for level, word in ((logging.INFO, ""), (logging.WARNING, f"{PROGRAM}: warning: "), (logging.ERROR, f"{PROGRAM}: error: ")):
-            logging.addLevelName(level, word)
-        logging.basicConfig(format="%(levelname)s%(message)s", level=logging.INFO if debug else logging.WARNING)
-    try:
-        status = make_group().main(words or ["--help"], prog_name=PROGRAM, standalone_mode=False)
-    except typer.Abort:
-        return 130
+    with ExitStack() as stack:
+        if words and words[0] in COMMANDS:
+            _set_up_logging(debug)
+            stack.enter_context(_clean_end())
+        try:
+            status = make_group().main(words or ["--help"], prog_name=PROGRAM, standalone_mode=False)
+        except typer.Abort:
+            return 130
     return 2 if not words else status if isinstance(status, int) else 0
+
+
+def _set_up_logging(debug: bool) -> None:
+    import logging
+
+    # Progress that a learner logs is for people and needs no word before it; warnings and errors do.
+    for level, word in ((logging.INFO, ""), (logging.WARNING, f"{PROGRAM}: warning: "), (logging.ERROR, f"{PROGRAM}: error: ")):
+        logging.addLevelName(level, word)
+    logging.basicConfig(format="%(levelname)s%(message)s", level=logging.INFO if debug else logging.WARNING)
+
+
+@contextmanager
+def _clean_end() -> Iterator[None]:
+    """Lets SIGTERM end the block as an exception does, so that what is half-written is removed."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():  # only that one may set handlers
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _explained(error: Exception) -> tuple[str, int]:

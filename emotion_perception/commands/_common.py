@@ -66,7 +66,7 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     widths = [max(len(row[i]) for row in [list(header), *cells]) for i in range(len(header))]
     for n, row in enumerate([list(header), *cells]):
         line = "  ".join(text.rjust(width) if right else text.ljust(width) for text, width, right in zip(row, widths, numbers, strict=True))
-        typer.secho(line.rstrip(), bold=n == 0)
+        typer.secho(line.rstrip(), bold=True if n == 0 else None)
 
 
 def print_fields(values: Mapping[str, Any]) -> None:

@@ -2,7 +2,11 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Generator
 from pathlib import Path
 
@@ -79,6 +83,38 @@ def test_a_bad_video_is_one_line_and_leaves_nothing(command, clip: Path, tmp_pat
     assert err.startswith("emotion-perception: error: ")
     assert err.count("\n") == 1
     assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_what_ends_it_early_leaves_nothing_behind(
+    portrait: Path, tiny_weights: Path, tmp_path: Path, quiet_environment: None, sent: signal.Signals, status: int
+) -> None:
+    frames = portraits(portrait, 8)
+    with VideoWriter(tmp_path / "long.mp4", 25, (256, 256)) as writer:
+        for i in range(400):
+            writer.write(frames[i % 8])
+    line = [
+        sys.executable,
+        "-m",
+        "emotion_perception",
+        "video",
+        "long.mp4",
+        "--weights",
+        str(tiny_weights),
+        "--save",
+        "o.mp4",
+        "--csv",
+        "o.csv",
+    ]
+    running = subprocess.Popen(line, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    until = time.monotonic() + 60
+    while not list(tmp_path.glob(".o.*.part.csv")) and time.monotonic() < until:
+        time.sleep(0.05)
+    running.send_signal(sent)
+    out, err = running.communicate(timeout=60)
+    assert (running.returncode, out) == (status, "")
+    assert "Traceback" not in err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["long.mp4"]
 
 
 @pytest.mark.parametrize("name", ["clip.mp4", "out.avi"])
