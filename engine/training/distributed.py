@@ -25,13 +25,13 @@ class Processes:
 
     @classmethod
     def join(cls, device: torch.device) -> Processes:
-        """Joins the group that `torchrun` started (gloo on CPUs, nccl on GPUs); without `torchrun` there is one process."""
+        """Joins the group that `torchrun` started (gloo for what lies on CPUs, nccl on GPUs); without it there is one process."""
         if "WORLD_SIZE" not in os.environ:
             return cls()
         from torch import distributed
 
         if not distributed.is_initialized():
-            distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+            distributed.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
         return cls(distributed.get_rank(), distributed.get_world_size())
 
     def share(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -49,7 +49,7 @@ class Processes:
         flat = torch.cat([(p.grad if p.grad is not None else torch.zeros_like(p)).reshape(-1) for p in parameters])
         distributed.all_reduce(flat)
         flat /= self.count
-        for parameter, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+        for parameter, part in zip(parameters, torch.split(flat, [p.numel() for p in parameters]), strict=True):
             parameter.grad = part.view_as(parameter).clone()
 
     def average_buffers(self, model: torch.nn.Module) -> None:

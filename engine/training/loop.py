@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from emotion_perception.engine.errors import StorageError, WeightsError
+from emotion_perception.engine.errors import UsageError, WeightsError
+from emotion_perception.engine.storage import atomic_write
 from emotion_perception.engine.training.distributed import Processes
 from emotion_perception.engine.training.logs import RunLog
-from emotion_perception.engine.storage import atomic_write
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class Stage:
         optimizer: Updates the parameters of this stage only.
         rate: Progress in [0, 1) -> factor on every group's initial learning rate.
         prepare: Sets training and evaluation mode, frozen parameters; called at the start of every epoch.
-        validate: Measures the model; empty = nothing to validate on, then the last state is the best.
+        validate: Measures the model; without the number ``monitor``, as when there is nothing to validate on, the last state is the best.
         monitor: Which number of ``validate`` decides the best state.
         higher_is_better: Its direction.
         validate_every: Validate after every so many epochs, and after the last.
@@ -111,15 +111,18 @@ class Trainer:
             checkpoint_every_s: Seconds between checkpoints; there is also one after every epoch.
         """
         self.model, self.stages, self.batch_size, self.seed, self.device = model, stages, batch_size, seed, device
+        if processes.count > 1 and batch_size < 2 * processes.count:
+            least = f"{2 * processes.count}: two pictures for each of {processes.count} processes"
+            raise UsageError(f"batch_size is {batch_size}, expected at least {least}")
         self.processes, self.log, self.folder = processes, log, folder
-        self.fingerprint = dict(fingerprint or {})
+        self.fingerprint = {**(fingerprint or {}), "batch_size": batch_size, "seed": seed, "stages": [stage.name for stage in stages]}
         self.checkpoint_every_s = checkpoint_every_s
         self.at = _Position()
 
     def run(self) -> list[dict[str, Any]]:
         """Trains to the end, from the checkpoint in the folder if there is one, and returns the history, a row per epoch.
 
-        Ctrl-C stores a checkpoint and goes through; the same call then continues.
+        A run that was stopped, by Ctrl-C or by anything else, is continued by the same call from its last checkpoint.
         """
         self._resume()
         self.log.start(sum(stage.epochs for stage in self.stages), self.at.history)
@@ -132,9 +135,6 @@ class Trainer:
                 self.at.stage, self.at.epoch = self.at.stage + 1, 0
                 self.at.best_score = self.at.best_state = None
                 self._checkpoint()
-        except KeyboardInterrupt:
-            self._checkpoint()
-            raise
         finally:
             self.log.close()
         return self.at.history
@@ -164,20 +164,26 @@ class Trainer:
         self._finish_epoch(stage)
 
     def _finish_epoch(self, stage: Stage) -> None:
-        row: dict[str, Any] = {"epoch": len(self.at.history) + 1, "stage": stage.name, **self.processes.mean(self._means()), "compute": self.at.compute}
+        row: dict[str, Any] = {"epoch": len(self.at.history) + 1, "stage": stage.name, **self.processes.mean(self._means())}
+        row["compute"] = self.at.compute
         self.processes.average_buffers(self.model)
+        if not all(bool(torch.isfinite(value).all()) for value in self.model.state_dict().values()):
+            raise self._diverged(stage, "weights are not finite")
         last = self.at.epoch + 1 == stage.epochs
         if last or (self.at.epoch + 1) % stage.validate_every == 0:
-            row.update(stage.validate())
-        if stage.monitor in row:
-            score = row[stage.monitor] if stage.higher_is_better else -row[stage.monitor]
-            if self.at.best_score is None or score >= self.at.best_score:
-                self.at.best_score = score
-                self.at.best_state = {k: v.detach().cpu().clone() for k, v in self.model.state_dict().items()}
+            measured = stage.validate()
+            row.update(measured)
+            if stage.monitor in measured:
+                self._keep_best(measured[stage.monitor] if stage.higher_is_better else -measured[stage.monitor])
         self.at.history.append(row)
         self.at.epoch, self.at.step, self.at.sums = self.at.epoch + 1, 0, {}
         self.log.epoch(row)
         self._checkpoint()
+
+    def _keep_best(self, score: float) -> None:
+        if self.at.best_score is None or score >= self.at.best_score:
+            self.at.best_score = score
+            self.at.best_state = {k: v.detach().cpu().clone() for k, v in self.model.state_dict().items()}
 
     def _load(self, stage: Stage, numbers: Indices) -> Batch:
         """Loads this process's share of a batch."""
@@ -193,13 +199,16 @@ class Trainer:
         stage.optimizer.zero_grad(set_to_none=True)
         loss, numbers = stage.loss(tuple(part.to(self.device, non_blocking=True) for part in batch), generator)
         if not torch.isfinite(loss):
-            raise WeightsError(f"training diverged: loss is {loss.item()} in stage {stage.name!r}, epoch {self.at.epoch + 1}; lower the learning rate")
+            raise self._diverged(stage, f"loss is {loss.item()}")
         loss.backward()  # type: ignore[no-untyped-call]
         self.processes.average_gradients(stage.optimizer)
         stage.optimizer.step()
         for name, value in {"loss": float(loss.detach()), **numbers}.items():
             self.at.sums[name] = self.at.sums.get(name, 0.0) + value
         self.at.sums["steps"] = self.at.sums.get("steps", 0.0) + 1.0
+
+    def _diverged(self, stage: Stage, how: str) -> WeightsError:
+        return WeightsError(f"training diverged in stage {stage.name!r}, epoch {self.at.epoch + 1}: {how}; lower the learning rate")
 
     def _means(self) -> dict[str, float]:
         steps = self.at.sums.get("steps", 0.0)
@@ -222,9 +231,10 @@ class Trainer:
         }
         with atomic_write(self.folder / CHECKPOINT) as temporary:
             try:
-                torch.save(state, temporary)
-            except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-                raise StorageError(f"cannot write checkpoint in {str(self.folder)!r}: {error}; free some space and run again") from None
+                with temporary.open("wb") as stream:
+                    torch.save(state, stream)
+            except RuntimeError as error:  # what torch makes of a full disk, which is the cause
+                raise error.__context__ or error from None
 
     def _resume(self) -> None:
         """Continues from the folder's checkpoint, if there is one of the same run."""
@@ -236,10 +246,12 @@ class Trainer:
             position = _Position(**state["position"])
             stored = state["fingerprint"]
         except Exception as error:  # torch raises many types for a damaged file
-            raise WeightsError(f"cannot read checkpoint {str(file)!r}: {error}; delete it to start afresh") from None
-        changed = sorted(k for k in {*stored, *self.fingerprint} if stored.get(k) != self.fingerprint.get(k))
+            reason = str(error).partition("\n")[0]
+            raise WeightsError(f"cannot read checkpoint {str(file)!r}: {reason}; delete it to start afresh") from None
+        changed = sorted(name for name, value in stored.items() if value != self.fingerprint.get(name))
         if changed:
-            raise WeightsError(f"{str(self.folder)!r} holds a run with other options ({', '.join(changed)}); give another output folder or delete it")
+            options = ", ".join(changed)
+            raise WeightsError(f"{str(self.folder)!r} holds a run with other options ({options}); give another output folder or delete it")
         self.model.load_state_dict(state["model"])
         self.at = position
         if self.at.stage < len(self.stages):
