@@ -31,7 +31,22 @@ _PUBLIC = {
     "datasets": "engine",
     "learner_names": "engine.registry",
 }
-__all__ = [*_PUBLIC, "__version__"]
+__all__ = [
+    "BoundingBox",
+    "Category",
+    "EmotionPerceptionError",
+    "Emotions",
+    "FaceEmotion",
+    "FacialEmotionLearner",
+    "FrameResult",
+    "Image",
+    "Learner",
+    "Pipeline",
+    "__version__",
+    "create_learner",
+    "datasets",
+    "learner_names",
+]
 
 if TYPE_CHECKING:
     from emotion_perception.engine import datasets

@@ -114,7 +114,8 @@ class ModelCard:
     def __post_init__(self) -> None:
         """Refuses a card that could not be true."""
         if self.perceives not in get_args(Perceives):
-            raise WeightsError(f"card of {self.learner!r}: perceives is {self.perceives!r}, expected one of {', '.join(get_args(Perceives))}")
+            known = ", ".join(get_args(Perceives))
+            raise WeightsError(f"card of {self.learner!r}: perceives is {self.perceives!r}, expected one of {known}")
         if self.perceives == "face" and self.crop is None:
             raise WeightsError(f"card of {self.learner!r}: a face model needs a crop")
         if not self.licence:
@@ -145,12 +146,14 @@ class ModelCard:
         values = dict(plain)
         version = values.pop("format_version", None)
         if version != FORMAT_VERSION:
-            raise WeightsError(f"card has format version {version!r}, this program reads {FORMAT_VERSION}; update emotion_perception or save again")
+            reads = f"this program reads {FORMAT_VERSION}; update emotion_perception or save again"
+            raise WeightsError(f"card has format version {version!r}, {reads}")
         unknown = sorted(set(values) - {f.name for f in fields(cls)})
         if unknown:
             raise WeightsError(f"card has unknown fields {', '.join(unknown)}; it was written by a newer or another program")
         try:
-            values["input"] = InputSpec(**{k: tuple(v) if isinstance(v, list) else v for k, v in values["input"].items()})
+            numbers: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values["input"].items()}
+            values["input"] = InputSpec(**numbers)
             values["crop"] = None if values.get("crop") is None else CropSpec(**values["crop"])
             values["files"] = tuple(WeightFile(**entry) for entry in values.get("files", ()))
             values["notes"] = tuple(values.get("notes", ()))

@@ -52,7 +52,7 @@ class Image:
             InputError: The file is missing, empty, truncated, too large or not a picture.
         """
         from PIL import Image as PillowImage
-        from PIL import ImageOps
+        from PIL import ImageOps, UnidentifiedImageError
 
         file = Path(path)
         try:
@@ -68,7 +68,7 @@ class Image:
                     return cls(np.array(upright.convert("RGB")))
         except PillowImage.DecompressionBombError:
             raise InputError(f"picture {str(file)!r} has more than 178 million pixels; scale it down first") from None
-        except PillowImage.UnidentifiedImageError:
+        except UnidentifiedImageError:
             raise InputError(f"{str(file)!r} is not a picture; give a JPEG, PNG, BMP, TIFF or WebP file") from None
         except (OSError, SyntaxError, ValueError, EOFError) as error:
             if isinstance(error, InputError):
@@ -101,7 +101,7 @@ class Image:
 
     def numpy(self) -> NDArray[np.uint8]:
         """Returns an RGB copy, ``(height, width, 3)`` uint8."""
-        return self.rgb.copy()
+        return np.array(self.rgb)
 
     def __repr__(self) -> str:
         """Says size and stamp instead of printing pixels."""
@@ -111,7 +111,8 @@ class Image:
 def describe(value: Any) -> str:
     """Says type, shape and dtype of a value, for error messages."""
     shape = getattr(value, "shape", None)
-    return type(value).__name__ if shape is None else f"{type(value).__name__} of shape {tuple(shape)} and type {getattr(value, 'dtype', '?')}"
+    kind = type(value).__name__
+    return kind if shape is None else f"{kind} of shape {tuple(shape)} and type {getattr(value, 'dtype', '?')}"
 
 
 def to_pixels(array: Any, color: Color = "rgb") -> NDArray[Any]:
@@ -139,7 +140,8 @@ def to_pixels(array: Any, color: Color = "rgb") -> NDArray[Any]:
         if not (np.isfinite(low) and np.isfinite(high)):
             raise InputError(f"the picture ({describe(array)}) has NaN or infinite values; expected floats in [0, 1]")
         if low < 0.0 or high > 1.0:
-            raise InputError(f"the picture ({describe(array)}) has floats in [{low:.3g}, {high:.3g}], expected [0, 1]; divide by 255 or pass uint8")
+            given = f"the picture ({describe(array)}) has floats in [{low:.3g}, {high:.3g}]"
+            raise InputError(f"{given}, expected [0, 1]; divide by 255 or pass uint8")
         pixels = pixels.astype(np.float32, copy=False)
     elif pixels.dtype != np.uint8:
         raise InputError(f"a picture is uint8 in 0..255 or float in [0, 1], got {describe(array)}; convert it first")

@@ -48,7 +48,9 @@ class Learner(ABC):
         if not getattr(cls, "__abstractmethods__", None) and not isinstance(cls.card, ModelCard):
             raise TypeError(f"{cls.__name__} needs a class attribute `card`, a ModelCard")
 
-    def __init__(self, *, batch_size: int = 32, temp_path: str | Path = "temp", device: str = "auto", device_ind: tuple[int, ...] | list[int] = (0,)) -> None:
+    def __init__(
+        self, *, batch_size: int = 32, temp_path: str | Path = "temp", device: str = "auto", device_ind: tuple[int, ...] | list[int] = (0,)
+    ) -> None:
         """Stores the arguments.
 
         Args:
@@ -78,7 +80,9 @@ class Learner(ABC):
         """Turns the network's outputs (arrays named by `output_names`, n rows each) into `Emotions`."""
 
     @abstractmethod
-    def fit(self, dataset: Any = None, val_dataset: Any = None, logging_path: str = "", silent: bool = True, verbose: bool = True) -> dict[str, Any]:
+    def fit(
+        self, dataset: Any = None, val_dataset: Any = None, logging_path: str = "", silent: bool = True, verbose: bool = True
+    ) -> dict[str, Any]:
         """Trains the model.
 
         Args:
@@ -204,7 +208,8 @@ class Learner(ABC):
         if (folder / EXPORTED_NAME).is_file():
             exported = OnnxBackend(folder / EXPORTED_NAME, self.output_names, self.device, self.name)
             if dict(exported.card.architecture) != dict(card.architecture):
-                raise WeightsError(f"{EXPORTED_NAME} in {str(folder)!r} is of another network than the weights beside it; run optimize and save again")
+                other = f"{EXPORTED_NAME} in {str(folder)!r} is of another network than the weights beside it"
+                raise WeightsError(f"{other}; run optimize and save again")
             backend = exported
         self.card = card
         self._use(model, backend)

@@ -36,7 +36,8 @@ def learner_class(name: str) -> type[Learner]:
     """
     entries = _entries()
     if not entries:
-        raise UsageError("no learners are registered; install the package: pip install -e . (in a checkout) or pip install emotion_perception")
+        way_out = "pip install -e . (in a checkout) or pip install emotion_perception"
+        raise UsageError(f"no learners are registered; install the package: {way_out}")
     if name not in entries:
         raise unknown_name("learner", name, entries)
     try:

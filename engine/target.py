@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,9 @@ from emotion_perception.engine.errors import UsageError
 from emotion_perception.engine.labels import LabelSet
 
 FloatArray = NDArray[np.float32]
+
+# Stands for the argmax of the probabilities until the object is made.
+_ARGMAX = cast("NDArray[np.int64]", None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +96,7 @@ class Emotions:
     labels: LabelSet
     probabilities: FloatArray
     affect: FloatArray | None = None
-    index: NDArray[np.int64] = field(default=None)  # type: ignore[assignment]  # filled below
+    index: NDArray[np.int64] = _ARGMAX
     extras: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -101,9 +104,12 @@ class Emotions:
         if self.index is None:
             object.__setattr__(self, "index", self.probabilities.argmax(axis=1).astype(np.int64))
         n = len(self.probabilities)
-        rows = {"affect": self.affect, "index": self.index, **self.extras}
-        if self.probabilities.shape[1:] != (len(self.labels),) or any(a is not None and len(a) != n for a in rows.values()):
-            raise UsageError(f"Emotions takes one row per input in every array, got {[(k, np.shape(v)) for k, v in rows.items()]}")
+        rows: dict[str, NDArray[Any]] = {"index": self.index, **self.extras}
+        if self.affect is not None:
+            rows["affect"] = self.affect
+        if self.probabilities.shape[1:] != (len(self.labels),) or any(len(values) != n for values in rows.values()):
+            shapes = {name: values.shape for name, values in {"probabilities": self.probabilities, **rows}.items()}
+            raise UsageError(f"Emotions takes a row per input in every array and a column per class of {self.labels.name}, got {shapes}")
 
     @property
     def categories(self) -> list[Category]:

@@ -62,14 +62,14 @@ class Augmentation:
         matrix = self._warp(random, picture.shape[0], picture.shape[1], size, zoom)
         border = (cv2.BORDER_REPLICATE, cv2.BORDER_CONSTANT, cv2.BORDER_REFLECT_101)[int(random.integers(3))]
         warped = cv2.warpAffine(picture, matrix, (size, size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=border)
-        x = warped.astype(np.float32)
+        x: NDArray[np.float32] = warped.astype(np.float32)
         if x.ndim == 3 and random.random() < self.grey:
             x = x @ np.array([0.299, 0.587, 0.114], np.float32)
         if x.ndim == 2:
             x = np.repeat(x[:, :, None], 3, axis=2)
         x = self._light(random, x, size)
         if random.random() < self.blur:
-            x = cv2.GaussianBlur(x, (0, 0), float(random.uniform(0.3, 0.02 * size)))
+            x = cv2.GaussianBlur(x, (0, 0), float(random.uniform(0.3, 0.02 * size))).astype(np.float32, copy=False)
         if random.random() < self.blur:
             x += random.normal(0.0, random.uniform(2.0, 10.0), x.shape).astype(np.float32)
         if random.random() < self.erase:

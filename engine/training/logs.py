@@ -56,13 +56,15 @@ class RunLog:
             return
         self._said = now
         left_s = seconds / max(done_here, 1) * (steps - step)
-        logger.info("%s, epoch %d, %d/%d: loss %.4f, %d:%02d left in this epoch", stage, epoch + 1, step, steps, means["loss"], left_s // 60, left_s % 60)
+        left = f"{int(left_s) // 60}:{int(left_s) % 60:02d} left in this epoch"
+        logger.info("%s, epoch %d, %d/%d: loss %.4f, %s", stage, epoch + 1, step, steps, means["loss"], left)
 
     def epoch(self, row: Mapping[str, Any]) -> None:
         """Stores one row of history."""
         self._history.append(dict(row))
         if self.progress:
-            logger.info("epoch %d/%d: %s", len(self._history), self._epochs, ", ".join(f"{k} {_short(v)}" for k, v in row.items() if k != "epoch"))
+            numbers = ", ".join(f"{name} {_short(value)}" for name, value in row.items() if name != "epoch")
+            logger.info("epoch %d/%d: %s", len(self._history), self._epochs, numbers)
         if self._writer is not None:
             for name, value in row.items():
                 if isinstance(value, (int, float)) and name != "epoch":

@@ -14,7 +14,17 @@ from emotion_perception.engine.training.loop import Batch
 
 # AffectNet's mean [valence, arousal] per class, measured on its manual validation list (500 rows per class), in affectnet8's order.
 CLASS_AFFECT = np.array(
-    [(-0.025, -0.019), (0.672, 0.081), (-0.628, -0.267), (0.183, 0.701), (-0.117, 0.760), (-0.684, 0.446), (-0.426, 0.554), (-0.511, 0.576)], np.float32
+    [
+        (-0.025, -0.019),
+        (0.672, 0.081),
+        (-0.628, -0.267),
+        (0.183, 0.701),
+        (-0.117, 0.760),
+        (-0.684, 0.446),
+        (-0.426, 0.554),
+        (-0.511, 0.576),
+    ],
+    np.float32,
 )
 
 
@@ -29,7 +39,15 @@ class Pictures:
         labelled, with_affect: Numbers of the pictures that have soft labels, and affect.
     """
 
-    def __init__(self, dataset: EmotionDataset, batch_size: int, *, crop_scale: float = 1.0, augmentation: Augmentation | None = None, seed: int = 0) -> None:
+    def __init__(
+        self,
+        dataset: EmotionDataset,
+        batch_size: int,
+        *,
+        crop_scale: float = 1.0,
+        augmentation: Augmentation | None = None,
+        seed: int = 0,
+    ) -> None:
         """Prepares the targets; the pictures are read when asked for.
 
         Args:

@@ -22,7 +22,7 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 def bfloat16_is_faster(device_type: str) -> bool:
     """Says whether a matrix product is faster in bfloat16 than in float32; on CPUs without bf16 units it is 500 times slower."""
     if device_type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     seconds = {}
     for dtype in (torch.float32, torch.bfloat16):
         matrix = torch.ones(192, 192, dtype=dtype)

@@ -26,4 +26,5 @@ def diversity_loss(maps: Tensor, gamma: float = 10.0, epsilon: float = 1e-3) -> 
     squared = (per_picture[:, :, None] - per_picture[:, None]).square().mean(-1)
     similarity = torch.exp(-gamma * squared).mean(0)
     identity = torch.eye(len(maps), dtype=maps.dtype, device=maps.device)
-    return -torch.linalg.slogdet(similarity + epsilon * identity).logabsdet
+    volume: Tensor = torch.linalg.slogdet(similarity + epsilon * identity).logabsdet
+    return -volume

@@ -72,7 +72,7 @@ def _sample_data(target: Path) -> Path:
     """Writes shifted crops of the bundled portrait in AffectNet's layout, two for every class and quadrant in both parts."""
     from PIL import Image as PillowImage
 
-    logger.warning("AffectNet is given by its authors only; writing crops of one portrait in its layout, with made-up labels, to try the code")
+    logger.warning("AffectNet is given by its authors only; to try the code, crops of one portrait with made-up labels stand in")
     random = np.random.default_rng(0)
     left, top, side = _FACE
     affects = [(500, 500), (-500, 500), (-500, -500), (500, -500)]
@@ -81,7 +81,7 @@ def _sample_data(target: Path) -> Path:
             for part in ("Training_Labeled", "Validation"):
                 (staging / part / "0").mkdir(parents=True)
                 for number in range(16):
-                    x, y = (random.integers(-12, 13, size=2) + (left, top)).tolist()
+                    x, y = (random.integers(-12, 13, size=2) + np.array([left, top])).tolist()
                     valence, arousal = affects[number % 4]
                     face = portrait.convert("RGB").crop((x, y, x + side, y + side)).resize((96, 96))
                     face.save(staging / part / "0" / f"{number:07d}s{number % 8}s{valence}s{arousal}.jpg", quality=92)

@@ -187,7 +187,9 @@ class FacialEmotionLearner(Learner):
 
     # ---- training and evaluation --------------------------------------------------------------------------------------
 
-    def fit(self, dataset: Any = None, val_dataset: Any = None, logging_path: str = "", silent: bool = True, verbose: bool = True) -> dict[str, Any]:
+    def fit(
+        self, dataset: Any = None, val_dataset: Any = None, logging_path: str = "", silent: bool = True, verbose: bool = True
+    ) -> dict[str, Any]:
         """Trains base and branches on class labels, then the affect heads.
 
         Starts from the weights in use, or from fresh ones. Sources: Siqueira et al., AAAI 2020, algorithm 1; `training.py`.
@@ -216,7 +218,8 @@ class FacialEmotionLearner(Learner):
         if self._model is None:
             self.init_model()
         device = self.torch_device()
-        model = self.model.to(device, memory_format=torch.channels_last)
+        model = self._esr()
+        model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # documented, but missing in torch's overloads
         recipe = self._recipe()
         crop = self.card.crop.scale if self.card.crop else 1.0
 
@@ -246,7 +249,12 @@ class FacialEmotionLearner(Learner):
             processes=processes,
             log=log,
             folder=folder,
-            fingerprint={**vars(recipe), "schedule": self.schedule, "branches": len(model.convolutional_branches), "pictures": len(faces or affect_faces or ())},
+            fingerprint={
+                **vars(recipe),
+                "schedule": self.schedule,
+                "branches": len(model.convolutional_branches),
+                "pictures": len(faces or affect_faces or ()),
+            },
         ).run()
         if train_affect and self.affect_fit == "closed_form":
             training.solve_affect(model, train_affect, recipe, device)
@@ -282,8 +290,12 @@ class FacialEmotionLearner(Learner):
         used = branches if current_branch_on_training is None else current_branch_on_training + 1
         if not 1 <= used <= branches:
             raise UsageError(f"current_branch_on_training is {current_branch_on_training}, the network has branches 0 to {branches - 1}")
-        result = measure(self.emotions({name: value[:, :used] for name, value in outputs.items()}), dataset.targets)
-        single = [measure(self.emotions({name: value[:, i : i + 1] for name, value in outputs.items()}), dataset.targets) for i in range(used)]
+
+        def measured(first: int, last: int) -> dict[str, Any]:
+            return measure(self.emotions({name: value[:, first:last] for name, value in outputs.items()}), dataset.targets)
+
+        result = measured(0, used)
+        single = [measured(i, i + 1) for i in range(used)]
         result["branches"] = [{key: value for key, value in one.items() if isinstance(value, float)} for one in single]
         return result
 
@@ -427,5 +439,7 @@ class FacialEmotionLearner(Learner):
 
         root = self.base_path_to_dataset
         emotion = [AffectNetCategorical(idx_set=i, base_path_to_affectnet=root) for i in (0, 2)]
-        affect = [AffectNetDimensional(idx_set=i, base_path_to_affectnet=root) for i in (0, 2)] if self.dimensional_finetune else [None, None]
+        if not self.dimensional_finetune:
+            return emotion[0], None, emotion[1], None
+        affect = [AffectNetDimensional(idx_set=i, base_path_to_affectnet=root) for i in (0, 2)]
         return emotion[0], affect[0], emotion[1], affect[1]

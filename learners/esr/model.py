@@ -6,6 +6,9 @@ Parameter names are those of the published checkpoints.
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, adaptive_max_pool2d, max_pool2d, relu
@@ -19,7 +22,8 @@ class ChannelGate(nn.Module):
     def __init__(self, channels: int, reduction: int = 16) -> None:
         """Makes a gate for ``channels`` channels."""
         super().__init__()
-        self.mlp = nn.Sequential(nn.Flatten(), nn.Linear(channels, channels // reduction), nn.ReLU(), nn.Linear(channels // reduction, channels))
+        hidden = channels // reduction
+        self.mlp = nn.Sequential(nn.Flatten(), nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels))
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns the attention ``(n, channels)`` in (0, 1)."""
@@ -32,14 +36,14 @@ class SpatialGate(nn.Module):
     def __init__(self) -> None:
         """Makes a gate for maps of any size."""
         super().__init__()
-        self.spatial = nn.Module()
-        self.spatial.conv = nn.Conv2d(2, 1, 7, padding=3, bias=False)
-        self.spatial.bn = nn.BatchNorm2d(1, momentum=0.01)
+        layers = {"conv": nn.Conv2d(2, 1, 7, padding=3, bias=False), "bn": nn.BatchNorm2d(1, momentum=0.01)}
+        self.spatial = nn.Sequential(OrderedDict(layers))
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns the attention ``(n, 1, h, w)`` in (0, 1)."""
         pooled = torch.cat([x.amax(1, keepdim=True), x.mean(1, keepdim=True)], dim=1)
-        return torch.sigmoid(self.spatial.bn(self.spatial.conv(pooled)))
+        attention: Tensor = self.spatial(pooled)
+        return torch.sigmoid(attention)
 
 
 class CBAM(nn.Module):
@@ -66,7 +70,16 @@ class CBAM(nn.Module):
 class Block(nn.Module):
     """Four convolutions with batch norm, each optionally pooled by 2 and optionally followed by CBAM: base and branches alike."""
 
-    def __init__(self, widths: tuple[int, int, int, int, int], kernels: tuple[int, ...], paddings: tuple[int, ...], pooled: tuple[int, ...], diversify: bool) -> None:
+    cbam4: CBAM  # the diversified variant only
+
+    def __init__(
+        self,
+        widths: tuple[int, int, int, int, int],
+        kernels: tuple[int, ...],
+        paddings: tuple[int, ...],
+        pooled: tuple[int, ...],
+        diversify: bool,
+    ) -> None:
         """Makes conv1..conv4, bn1..bn4 and, for the diversified variant, cbam1..cbam4.
 
         Args:
@@ -151,6 +164,11 @@ class ESR(nn.Module):
         self.base = Base(diversify)
         self.convolutional_branches = nn.ModuleList(Branch(diversify) for _ in range(ensemble_size))
 
+    @property
+    def branches(self) -> list[Branch]:
+        """The members of the ensemble, in order."""
+        return cast("list[Branch]", list(self.convolutional_branches))
+
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Judges RGB faces ``(n, 3, 96, 96)`` float32 in [0, 1]; other sizes from 54 on work too.
 
@@ -158,21 +176,21 @@ class ESR(nn.Module):
             Logits ``(n, branches, 8)`` and affect ``(n, branches, 2)`` [valence, arousal], unbounded.
         """
         features = self.base(x)
-        return _stacked([branch(features) for branch in self.convolutional_branches])
+        return _stacked([branch(features) for branch in self.branches])
 
     def last_conv(self, x: Tensor) -> Tensor:
         """Returns the maps of every branch's last convolution, ``(n, branches, 512, 6, 6)`` at 96x96, for Grad-CAM."""
         features = self.base(x)
-        return torch.stack([branch.convolve(features) for branch in self.convolutional_branches], dim=1)
+        return torch.stack([branch.convolve(features) for branch in self.branches], dim=1)
 
     def from_last_conv(self, maps: Tensor) -> tuple[Tensor, Tensor]:
         """Goes on from `last_conv` to what `forward` returns."""
-        return _stacked([branch.from_last_conv(maps[:, i]) for i, branch in enumerate(self.convolutional_branches)])
+        return _stacked([branch.from_last_conv(maps[:, i]) for i, branch in enumerate(self.branches)])
 
     def attention(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the last CBAM's spatial ``(branches, n, 6, 6)`` and channel ``(branches, n, 512)`` attention; ESR* only."""
         features = self.base(x)
-        gates = [branch.cbam4.gates(branch.convolve(features))[1:] for branch in self.convolutional_branches]
+        gates = [branch.cbam4.gates(branch.convolve(features))[1:] for branch in self.branches]
         return torch.stack([g[0] for g in gates]), torch.stack([g[1] for g in gates])
 
     def to_state_dict(self) -> list[dict[str, Tensor]]:

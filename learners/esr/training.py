@@ -20,10 +20,12 @@ from emotion_perception.engine.training.loop import Batch, Stage
 from emotion_perception.engine.training.pictures import Pictures
 from emotion_perception.engine.training.precision import autocast
 from emotion_perception.engine.training.schedules import constant, one_cycle, step_decay
+from emotion_perception.engine.training.subsets import balanced_subset
 from emotion_perception.learners.esr.diversity import diversity_loss
 from emotion_perception.learners.esr.model import ESR
 
 Numbers = NDArray[np.int64]
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -64,7 +66,9 @@ class Recipe:
     precision: str = "auto"
 
 
-def outputs_of(model: ESR, pictures: Pictures, numbers: Numbers, size: int, branches: int, device: torch.device, precision: str) -> tuple[Tensor, Tensor]:
+def outputs_of(
+    model: ESR, pictures: Pictures, numbers: Numbers, size: int, branches: int, device: torch.device, precision: str
+) -> tuple[Tensor, Tensor]:
     """Returns logits ``(n, branches, 8)`` and affect ``(n, branches, 2)`` of pictures as inference sees them, float32 on the CPU."""
     modes = {module: module.training for module in model.modules()}
     model.eval()
@@ -72,7 +76,7 @@ def outputs_of(model: ESR, pictures: Pictures, numbers: Numbers, size: int, bran
     with torch.inference_mode(), autocast(device, precision):
         for start in range(0, len(numbers), pictures.batch_size):
             features = model.base(pictures.batch(numbers[start : start + pictures.batch_size], size)[0].to(device))
-            heads = [branch(features) for branch in model.convolutional_branches[:branches]]
+            heads = [branch(features) for branch in model.branches[:branches]]
             parts.append([torch.stack([head[i] for head in heads], 1).float().cpu() for i in (0, 1)])
     for module, training in modes.items():
         module.training = training
@@ -81,14 +85,12 @@ def outputs_of(model: ESR, pictures: Pictures, numbers: Numbers, size: int, bran
 
 def joint_stage(model: ESR, train: Pictures, val: Pictures | None, recipe: Recipe, device: torch.device) -> Stage:
     """Makes the stage that trains the base and all branches in one pass."""
-    branches = len(model.convolutional_branches)
-
-    def size_at(epoch: int) -> int:
-        return recipe.small_size if epoch < recipe.small_epochs else recipe.size
+    branches = len(model.branches)
 
     def loss(batch: Batch, generator: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
         images, soft, _ = batch
-        taken = max(1, round(recipe.branch_share * len(images)))
+        # Where a small picture ends as a single value per channel, batch norm cannot learn from one alone.
+        taken = min(len(images), max(2, round(recipe.branch_share * len(images))))
         with autocast(device, recipe.precision):
             features = model.base(images)
         if model.base.diversify and branches > 1:
@@ -96,7 +98,7 @@ def joint_stage(model: ESR, train: Pictures, val: Pictures | None, recipe: Recip
             return _branch_losses(model, features[:taken], soft[:taken], branches, recipe, device)
         total = features.new_zeros((), dtype=torch.float32)
         correct = 0.0
-        for branch in model.convolutional_branches:
+        for branch in model.branches:
             rows = torch.randperm(len(images), generator=generator)[:taken].to(device)
             with autocast(device, recipe.precision):
                 logits, _ = branch(features[rows])
@@ -111,19 +113,19 @@ def joint_stage(model: ESR, train: Pictures, val: Pictures | None, recipe: Recip
     ]
     current = {"size": recipe.size}
 
+    def order(epoch: int) -> Numbers:
+        current["size"] = recipe.small_size if epoch < recipe.small_epochs else recipe.size
+        return _shuffled(train.labelled, recipe.seed, 0, epoch)
+
     def prepare() -> None:
         model.train()
         _require_grad(model, lambda name: "fc_dimensional" not in name)
 
-    def load(numbers: Numbers, epoch: int) -> Batch:
-        current["size"] = size_at(epoch)
-        return train.batch(numbers, current["size"], epoch)
-
     return Stage(
         name="joint",
         epochs=recipe.epochs,
-        order=lambda epoch: _shuffled(train.labelled, recipe.seed, 0, epoch),
-        load=load,
+        order=order,
+        load=lambda numbers, epoch: train.batch(numbers, current["size"], epoch),
         loss=loss,
         optimizer=torch.optim.SGD(groups, recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=recipe.momentum > 0),
         rate=one_cycle(),
@@ -138,14 +140,14 @@ def joint_stage(model: ESR, train: Pictures, val: Pictures | None, recipe: Recip
 
 def published_stages(model: ESR, train: Pictures, val: Pictures | None, recipe: Recipe, device: torch.device) -> list[Stage]:
     """Makes one stage per branch: the new branch learns at the full rate, the base and the older branches at ``later_lr`` of it."""
-    return [_branch_stage(model, train, val, recipe, device, k) for k in range(len(model.convolutional_branches))]
+    return [_branch_stage(model, train, val, recipe, device, k) for k in range(len(model.branches))]
 
 
 def _branch_stage(model: ESR, train: Pictures, val: Pictures | None, recipe: Recipe, device: torch.device, newest: int) -> Stage:
     epochs = recipe.epochs if newest == 0 else recipe.later_epochs
     slow = recipe.lr if newest == 0 else recipe.lr * recipe.later_lr
     groups = [{"params": list(model.base.parameters()), "lr": slow}]
-    for i, branch in enumerate(model.convolutional_branches[: newest + 1]):
+    for i, branch in enumerate(model.branches[: newest + 1]):
         trained = [p for name, p in branch.named_parameters() if not name.startswith("fc_dimensional")]
         groups.append({"params": trained, "lr": recipe.lr if i == newest else slow})
 
@@ -181,7 +183,8 @@ def _branch_stage(model: ESR, train: Pictures, val: Pictures | None, recipe: Rec
 
 def affect_stage(model: ESR, train: Pictures, val: Pictures | None, recipe: Recipe, device: torch.device) -> Stage:
     """Makes the stage that trains the affect heads alone by gradient descent; everything else stays as it is, to the last statistic."""
-    branches = len(model.convolutional_branches)
+    branches = len(model.branches)
+    heads = [parameter for name, parameter in model.named_parameters() if "fc_dimensional" in name]
 
     def loss(batch: Batch, generator: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
         images, _, affect = batch
@@ -201,7 +204,7 @@ def affect_stage(model: ESR, train: Pictures, val: Pictures | None, recipe: Reci
         order=lambda epoch: _shuffled(train.with_affect, recipe.seed, 1 << 16, epoch),
         load=lambda numbers, epoch: train.batch(numbers, recipe.size, epoch),
         loss=loss,
-        optimizer=torch.optim.SGD([p for name, p in model.named_parameters() if "fc_dimensional" in name], recipe.lr * 0.1, recipe.momentum),
+        optimizer=torch.optim.SGD(heads, recipe.lr * 0.1, recipe.momentum),
         rate=constant,
         prepare=prepare,
         validate=lambda: _validate_affect(model, val, recipe.size, branches, device, recipe.precision),
@@ -224,9 +227,9 @@ def solve_affect(model: ESR, train: Pictures, recipe: Recipe, device: torch.devi
         most: Most pictures to fit on, drawn at random.
     """
     numbers = _shuffled(train.with_affect, recipe.seed, 1 << 17, 0)[:most]
-    logits, _ = outputs_of(model, train, numbers, recipe.size, len(model.convolutional_branches), device, recipe.precision)
+    logits, _ = outputs_of(model, train, numbers, recipe.size, len(model.branches), device, recipe.precision)
     target = train.affect[numbers].astype(np.float64)
-    for i, branch in enumerate(model.convolutional_branches):
+    for i, branch in enumerate(model.branches):
         features = np.hstack([logits[:, i].clamp_min(0).double().numpy(), np.ones((len(numbers), 1))])
         # A touch of ridge: a class that never wins leaves its column at zero, and its weight must then be zero too.
         solution = np.linalg.solve(features.T @ features + 1e-6 * len(numbers) * np.eye(9), features.T @ target)
@@ -235,23 +238,19 @@ def solve_affect(model: ESR, train: Pictures, recipe: Recipe, device: torch.devi
             branch.fc_dimensional.bias.copy_(torch.from_numpy(solution[8]))
 
 
-def balanced_subset(index: Numbers, per_class: int, seed: int, draw: int) -> Numbers:
-    """Draws at most ``per_class`` pictures of every class, afresh for every ``draw``."""
-    random = np.random.default_rng((seed, 7, draw))
-    return np.sort(np.concatenate([random.permutation(np.flatnonzero(index == c))[:per_class] for c in range(int(index.max()) + 1)]))
-
-
 def soft_cross_entropy(logits: Tensor, soft: Tensor) -> Tensor:
     """Returns the mean cross entropy of logits ``(n, classes)`` against soft labels whose rows sum to 1."""
     return -(soft * log_softmax(logits.float(), dim=1)).sum(1).mean()
 
 
-def _branch_losses(model: ESR, features: Tensor, soft: Tensor, branches: int, recipe: Recipe, device: torch.device) -> tuple[Tensor, Mapping[str, float]]:
+def _branch_losses(
+    model: ESR, features: Tensor, soft: Tensor, branches: int, recipe: Recipe, device: torch.device
+) -> tuple[Tensor, Mapping[str, float]]:
     """Returns the summed loss of the first branches on the same pictures, with the diversity loss for ESR*."""
     total = features.new_zeros((), dtype=torch.float32)
     correct = 0.0
     attention: list[tuple[Tensor, Tensor]] = []
-    for branch in model.convolutional_branches[:branches]:
+    for branch in model.branches[:branches]:
         with autocast(device, recipe.precision):
             if branch.diversify:
                 gated, spatial, channel = branch.cbam4.gates(branch.convolve(features))
