@@ -253,7 +253,12 @@ class FacialEmotionLearner(Learner):
                 **vars(recipe),
                 "schedule": self.schedule,
                 "branches": len(model.convolutional_branches),
+                "diversify": self.diversify,
+                "augment": self.augment,
+                "crop_scale": crop,
+                "affect_fit": self.affect_fit,
                 "pictures": len(faces or affect_faces or ()),
+                "other_pictures": [len(part or ()) for part in (affect_faces, val_faces, val_affect)],
             },
         ).run()
         if train_affect and self.affect_fit == "closed_form":

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import log_softmax
 
+from emotion_perception.engine.errors import DatasetError
 from emotion_perception.engine.training.loop import Batch, Stage
 from emotion_perception.engine.training.pictures import Pictures
 from emotion_perception.engine.training.precision import autocast
@@ -85,6 +86,8 @@ def outputs_of(
 
 def joint_stage(model: ESR, train: Pictures, val: Pictures | None, recipe: Recipe, device: torch.device) -> Stage:
     """Makes the stage that trains the base and all branches in one pass."""
+    if not len(train.labelled):
+        raise DatasetError(f"{train.dataset!r} has no picture with a class or a distribution; give a data set that has some")
     branches = len(model.branches)
 
     def loss(batch: Batch, generator: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
