@@ -119,4 +119,7 @@ def _explained(error: Exception) -> tuple[str, int]:
         return f"{error.format_message().rstrip('.')}; see --help", int(getattr(error, "exit_code", 2))
     if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("emotion_perception"):
         return f"this needs {error.name}, which is not installed; emotion-perception doctor says how to get it", 1
+    if isinstance(error, OSError) and error.strerror:
+        place = f" {error.filename!r}" if error.filename is not None else ""
+        return f"the system refused to use a file{place}: {error.strerror}; choose another place, or see where with --debug", 1
     return f"unexpected {type(error).__name__}: {error}; run it again with --debug to see where", 1

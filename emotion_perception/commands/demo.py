@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = ("emotion-perception demo", "emotion-perception demo --output somewhere")
 # What people call a state of this valence and arousal (Russell 1980), and where in the circle its word stands.
-_QUADRANTS = {"excited, joyful": (0.5, 0.6), "tense, angry, afraid": (-0.5, 0.6), "sad, tired": (-0.5, -0.6), "calm, content": (0.5, -0.6)}
+_QUADRANTS = {"excited, joyful": (0.5, 0.6), "tense, afraid": (-0.5, 0.6), "sad, tired": (-0.5, -0.6), "calm, content": (0.5, -0.6)}
 
 
 def run(
@@ -85,6 +85,6 @@ def save_circumplex(result: FrameResult, target: Path) -> None:
             bbox={"boxstyle": "round", "facecolor": "white", "edgecolor": "0.8"},
         )
     spread_shown = any("affect_spread" in face.extras for face in result.faces)
-    axes.set_title("Valence and arousal" + (" (bars: standard deviation over the ensemble)" if spread_shown else ""))
+    axes.set_title("Valence and arousal" + ("\n(bars: standard deviation over the ensemble)" if spread_shown else ""))
     with atomic_write(target) as part:
         figure.savefig(part)

@@ -116,7 +116,7 @@ def _torch(torch: Any) -> Check:
     build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPU build"
     gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "no usable GPU"
     capability = torch.backends.cpu.get_cpu_capability()
-    return Check("torch", "ok", f"{torch.__version__}, {build}, {capability}, {torch.get_num_threads()} threads, {gpu}")
+    return Check("torch", "ok", f"{torch.__version__}, {build}, {capability}, threads {torch.get_num_threads()}, {gpu}")
 
 
 def _opencv(cv2: Any, version: str) -> Check:

@@ -53,6 +53,7 @@ def run(
     max_faces: MaxFacesOption = 16,
 ) -> None:
     """Perceives emotions in front of a camera, always in its newest frame; stop with q, Escape or Ctrl-C."""
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # its warnings about a missing camera say less than the error that follows
     from emotion_perception.engine.pipeline import Pipeline
     from emotion_perception.engine.vision.drawing import draw
     from emotion_perception.engine.vision.video import VideoWriter, camera

@@ -129,6 +129,14 @@ def test_a_wrong_weights_folder_is_one_line(command, portrait: Path, tmp_path: P
     assert err.count("\n") == 1
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+def test_a_full_disk_is_one_line(command, portrait: Path, tiny_weights: Path) -> None:
+    status, _, err = command("predict", portrait, "--weights", tiny_weights, "--detector", "haar", "--csv", "/dev/full")
+    assert status == 1
+    assert "No space left on device" in err
+    assert err.count("\n") == 1
+
+
 def test_globs_and_doubled_names(album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(album)
     found = [str(path) for path, _ in find_pictures(["*.png", "**/a.png", "a.png", "."])]
