@@ -14,6 +14,11 @@ KINDS = "ferplus, affectnet, affectnet-dimensional, muxspace, csv or folder"
 PARTED = ("ferplus", "affectnet", "affectnet-dimensional", "muxspace")
 
 
+def part_of(kind: str, split: str | None, default: str) -> str | None:
+    """Returns the part of a data set that was asked for; else the default one where its kind always has parts, else None, the whole."""
+    return split or (default if kind in PARTED else None)
+
+
 def open_part(
     kind: str, place: Path, split: str | None, labels: LabelSet, default: str = "train", mode: str = "majority"
 ) -> EmotionDataset:
@@ -22,7 +27,7 @@ def open_part(
     Args:
         kind: As `open_dataset` takes it.
         place: Where it lies.
-        split: The part; ``default`` if None and the kind always has parts, else the whole.
+        split: The part, see `part_of`.
         labels: The label set to count in.
         default: ``train`` or ``valid``.
         mode: For FER+, which pictures to keep.
@@ -30,7 +35,7 @@ def open_part(
     from emotion_perception.engine.datasets import open_dataset
 
     options: dict[str, Any] = {"mode": mode} if kind == "ferplus" else {}
-    return open_dataset(kind, split or (default if kind in PARTED else None), place, labels=labels, **options)
+    return open_dataset(kind, part_of(kind, split, default), place, labels=labels, **options)
 
 
 def hold_out(dataset: EmotionDataset, share: float, seed: int) -> tuple[EmotionDataset, EmotionDataset]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from emotion_perception.commands._common import DeviceOption, JsonOption, WeightsOption, note, open_learner, print_json, waiting
-from emotion_perception.commands._datasets import KINDS, open_part
+from emotion_perception.commands._datasets import KINDS, open_part, part_of
 
 if TYPE_CHECKING:
     pass
@@ -44,7 +44,8 @@ def run(
     from emotion_perception.engine.errors import UsageError
     from emotion_perception.engine.registry import learner_class
 
-    pictures = open_part(dataset, data, split, learner_class(learner).card.label_set, default="valid")
+    split = part_of(dataset, split, "valid")
+    pictures = open_part(dataset, data, split, learner_class(learner).card.label_set)
     model = open_learner(learner, weights, device, batch_size=batch_size)
     if crop_scale is not None:
         if model.card.crop is None:
