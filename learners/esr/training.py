@@ -36,7 +36,9 @@ class Recipe:
         epochs: Passes over the data; in the published schedule those of the first branch.
         later_epochs: Published schedule: passes of every later branch.
         per_class: Published schedule: most pictures per class in a branch's subset.
-        lr, momentum, weight_decay: Of SGD (Nesterov in the joint schedule).
+        lr, weight_decay: Of the optimizer.
+        optimizer: Joint schedule: ``sgd`` (Nesterov) or ``adamw``, which gets further in few epochs.
+        momentum: Of SGD.
         later_lr: Published schedule: factor on ``lr`` of the layers that exist already.
         branch_share: Joint schedule: share of every batch that each branch learns from.
         size: Side of the pictures in pixels.
@@ -54,6 +56,7 @@ class Recipe:
     lr: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 0.0
+    optimizer: str = "sgd"
     later_lr: float = 0.1
     branch_share: float = 1.0 / 3.0
     size: int = 96
@@ -109,11 +112,15 @@ def joint_stage(model: ESR, train: Pictures, val: Pictures | None, recipe: Recip
             correct += _accuracy(logits, soft[rows])
         return total, {"branch_accuracy": correct / branches}
 
-    # The base gets the summed gradients of all branches; the square root keeps its updates in step with theirs.
-    groups = [
-        {"params": list(model.base.parameters()), "lr": recipe.lr / branches**0.5},
-        {"params": [p for name, p in model.convolutional_branches.named_parameters() if "fc_dimensional" not in name]},
-    ]
+    base = list(model.base.parameters())
+    members = [p for name, p in model.convolutional_branches.named_parameters() if "fc_dimensional" not in name]
+    optimizer: torch.optim.Optimizer
+    if recipe.optimizer == "adamw":
+        optimizer = torch.optim.AdamW([*base, *members], recipe.lr, weight_decay=recipe.weight_decay)
+    else:
+        # The base gets the summed gradients of all branches; the square root keeps its updates in step with theirs.
+        groups = [{"params": base, "lr": recipe.lr / branches**0.5}, {"params": members}]
+        optimizer = torch.optim.SGD(groups, recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=recipe.momentum > 0)
     current = {"size": recipe.size}
 
     def order(epoch: int) -> Numbers:
@@ -130,7 +137,7 @@ def joint_stage(model: ESR, train: Pictures, val: Pictures | None, recipe: Recip
         order=order,
         load=lambda numbers, epoch: train.batch(numbers, current["size"], epoch),
         loss=loss,
-        optimizer=torch.optim.SGD(groups, recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=recipe.momentum > 0),
+        optimizer=optimizer,
         rate=one_cycle(),
         prepare=prepare,
         validate=lambda: _validate_emotion(model, val, current["size"], branches, device, recipe.precision),
@@ -234,8 +241,9 @@ def solve_affect(model: ESR, train: Pictures, recipe: Recipe, device: torch.devi
     target = train.affect[numbers].astype(np.float64)
     for i, branch in enumerate(model.branches):
         features = np.hstack([logits[:, i].clamp_min(0).double().numpy(), np.ones((len(numbers), 1))])
-        # A touch of ridge: a class that never wins leaves its column at zero, and its weight must then be zero too.
-        solution = np.linalg.solve(features.T @ features + 1e-6 * len(numbers) * np.eye(9), features.T @ target)
+        # A touch of ridge: a class that never wins leaves its column at zero, and its weight must then be zero too; and on few
+        # pictures weights must not grow until they amplify the rounding of the logits.
+        solution = np.linalg.solve(features.T @ features + 1e-4 * len(numbers) * np.eye(9), features.T @ target)
         with torch.no_grad():
             branch.fc_dimensional.weight.copy_(torch.from_numpy(solution[:8].T))
             branch.fc_dimensional.bias.copy_(torch.from_numpy(solution[8]))
@@ -265,9 +273,9 @@ def _branch_losses(
         correct += _accuracy(logits, soft)
     numbers = {"branch_accuracy": correct / branches}
     if len(attention) > 1:
-        diversity = sum(diversity_loss(torch.stack(maps), recipe.diversity_gamma) for maps in zip(*attention, strict=True))
-        total = total + recipe.diversity_weight * diversity
-        numbers["diversity_loss"] = float(diversity)
+        spatial_loss, channel_loss = (diversity_loss(torch.stack(maps), recipe.diversity_gamma) for maps in zip(*attention, strict=True))
+        total = total + recipe.diversity_weight * (spatial_loss + channel_loss)
+        numbers["diversity_loss"] = float((spatial_loss + channel_loss).detach())
     return total, numbers
 
 
