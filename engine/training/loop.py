@@ -124,6 +124,8 @@ class Trainer:
 
         A run that was stopped, by Ctrl-C or by anything else, is continued by the same call from its last checkpoint.
         """
+        # Numbers too small for their format slow a CPU down a hundredfold and change nothing.
+        torch.set_flush_denormal(True)
         self._resume()
         self.log.start(sum(stage.epochs for stage in self.stages), self.at.history)
         try:

@@ -59,6 +59,7 @@ class FacialEmotionLearner(Learner):
         images_per_class: int = 5000,
         branch_share: float = 1.0 / 3.0,
         weight_decay: float = 0.0,
+        optimizer: str = "sgd",
         affect_fit: str = "closed_form",
         input_size: int = 96,
         small_size: int = 64,
@@ -93,7 +94,8 @@ class FacialEmotionLearner(Learner):
             later_epochs: Published schedule: epochs of every later branch; None = 40 % of ``max_training_epoch``, as published.
             images_per_class: Published schedule: most pictures per class in each branch's fresh subset.
             branch_share: Joint schedule: share of every batch that each branch learns from.
-            weight_decay: Of SGD.
+            weight_decay: Of the optimizer.
+            optimizer: Joint schedule: ``sgd`` or ``adamw`` (with ``lr`` about 1e-3), which gets further in few epochs.
             affect_fit: ``closed_form`` (least squares) or ``gradient``.
             input_size: Side of the network's input in pixels, for a new network.
             small_size: Side of the pictures in the first ``small_epochs`` epochs of the joint schedule.
@@ -108,13 +110,14 @@ class FacialEmotionLearner(Learner):
         for name, value, allowed in (
             ("voting", voting, ("probability", "plurality")),
             ("schedule", schedule, ("published", "joint")),
+            ("optimizer", optimizer, ("sgd", "adamw")),
             ("affect_fit", affect_fit, ("closed_form", "gradient")),
         ):
             if value not in allowed:
                 raise UsageError(f"{name} is {value!r}, expected one of {', '.join(allowed)}")
         if ensemble_size < 1 or not 0.0 < branch_share <= 1.0 or min(input_size, small_size) < 54:
             raise UsageError("ensemble_size must be at least 1, branch_share in (0, 1], input_size and small_size at least 54 pixels")
-        self.lr, self.momentum, self.weight_decay, self.seed = lr, momentum, weight_decay, seed
+        self.lr, self.momentum, self.weight_decay, self.optimizer, self.seed = lr, momentum, weight_decay, optimizer, seed
         self.validation_interval, self.max_training_epoch, self.max_tuning_epoch = validation_interval, max_training_epoch, max_tuning_epoch
         self.ensemble_size, self.diversify, self.voting, self.schedule = ensemble_size, diversify, voting, schedule
         self.base_path_experiment, self.name_experiment = base_path_experiment, name_experiment
@@ -425,6 +428,7 @@ class FacialEmotionLearner(Learner):
             lr=self.lr,
             momentum=self.momentum,
             weight_decay=self.weight_decay,
+            optimizer=self.optimizer,
             branch_share=self.branch_share,
             size=self.card.input.height,
             small_size=self.small_size,
