@@ -63,7 +63,7 @@ vision = ["opencv-python-headless>=4.8,<5"]  # OpenCV 5 has no Haar cascades
 onnx = ["onnx", "onnxruntime", "onnxscript"]
 train = ["tensorboard", "torchmetrics", "scikit-learn", "matplotlib"]
 torch = ["torch>=2.2"]
-video = ["av"]
+video = ["av>=14.1"]  # rotation of frames
 test = ["pytest>=7.4", "hypothesis", "ruff", "mypy", "setuptools>=59.6", "wheel"]
 
 setup(

@@ -41,7 +41,7 @@ class CropSpec:
     Attributes:
         detector: The detector whose boxes ``scale`` was chosen for.
         scale: Side of the square crop, in units of the longer side of the detector's box.
-        shift_y: Downward shift of the centre, in units of the same side.
+        shift_y: Downward shift of the crop's centre, in units of the longer side of the detector's box.
         border: What fills the part of a crop outside the frame: ``replicate`` or ``constant`` (black).
     """
 

@@ -24,6 +24,7 @@ COMMANDS = {
     "predict": "Perceives emotions in pictures.",
     "video": "Perceives emotions in a video file, frame by frame.",
     "webcam": "Perceives emotions in front of a camera.",
+    "prepare": "Cuts the faces out of AffectNet's pictures.",
     "train": "Trains a learner on a data set.",
     "eval": "Measures a learner on a labelled data set.",
     "demo": "Shows the emotion in a bundled photo: a table and two pictures.",
