@@ -100,16 +100,14 @@ class Emotions:
     extras: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Fills in the class index and checks that all arrays have a row per input."""
+        """Checks that all arrays have a row per input and fills in the class index."""
+        given: dict[str, NDArray[Any] | None] = {"probabilities": self.probabilities, "affect": self.affect, "index": self.index}
+        shapes = {name: values.shape for name, values in {**given, **self.extras}.items() if values is not None}
+        n = self.probabilities.shape[:1]
+        if self.probabilities.shape[1:] != (len(self.labels),) or any(shape[:1] != n for shape in shapes.values()):
+            raise UsageError(f"Emotions takes a row per input in every array and a column per class of {self.labels.name}, got {shapes}")
         if self.index is None:
             object.__setattr__(self, "index", self.probabilities.argmax(axis=1).astype(np.int64))
-        n = len(self.probabilities)
-        rows: dict[str, NDArray[Any]] = {"index": self.index, **self.extras}
-        if self.affect is not None:
-            rows["affect"] = self.affect
-        if self.probabilities.shape[1:] != (len(self.labels),) or any(len(values) != n for values in rows.values()):
-            shapes = {name: values.shape for name, values in {"probabilities": self.probabilities, **rows}.items()}
-            raise UsageError(f"Emotions takes a row per input in every array and a column per class of {self.labels.name}, got {shapes}")
 
     @property
     def categories(self) -> list[Category]:
