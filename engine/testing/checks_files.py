@@ -24,7 +24,7 @@ from emotion_perception.engine.weights import EXPORTED_NAME, MODEL_NAME
 OPTIMIZED_TOLERANCE = 1e-4
 
 
-def check_save_needs_weights(case: Case, folder: Path) -> None:
+def check_save_and_optimize_need_weights(case: Case, folder: Path) -> None:
     """Asserts that a learner without weights saves and optimises nothing."""
     learner = case.make(folder)
     raises(NotLoadedError, lambda: learner.save(folder / "saved"), "load", "download")
