@@ -72,11 +72,12 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 8 worker:UserWarning")
 def test_the_three_examples_run(data: Path) -> None:
     trained: dict[str, object] = {}
     exec(TRAIN, trained)
-    assert sorted(path.name for path in (data / "experiments").iterdir()) == ["Net-Base-Shared_Representations.pt", "Net-Branch_1.pt", "esr_9.json"]
+    saved = sorted(path.name for path in (data / "experiments").iterdir())
+    assert saved == ["Net-Base-Shared_Representations.pt", "Net-Branch_1.pt", "esr_9.json"]
 
     inferred: dict[str, object] = {}
     exec(INFER, inferred)
