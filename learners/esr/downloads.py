@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import zipfile
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -49,23 +50,30 @@ def download(folder: Path, mode: str, url: str | None) -> Path:
         return _sample_data(folder / "data" / "AffectNet_sample") if url is None else _unpacked(folder / "data", url)
     if mode in ("demo_image", "demo_video"):
         if url is not None:
-            return fetch_url(url, folder / mode / (url.rstrip("/").rpartition("/")[2] or mode))
+            return fetch_url(url, folder / mode / _name_in(url, mode))
         return _portrait(folder / mode / "portrait.png") if mode == "demo_image" else _portrait_video(folder / mode / "portrait.mp4")
     raise unknown_name("download mode", mode, MODES)
 
 
 def _unpacked(folder: Path, url: str) -> Path:
     """Fetches a zip file and unpacks it; returns the folder in it that holds AffectNet's layout, or all of it."""
-    archive = fetch_url(url, folder / (url.rstrip("/").rpartition("/")[2] or "data.zip"))
+    archive = fetch_url(url, folder / _name_in(url, "data.zip"))
     target = folder / archive.stem
     if not target.is_dir():
         try:
             with zipfile.ZipFile(archive) as packed, folder_update(target) as staging:
                 packed.extractall(staging)
         except zipfile.BadZipFile:
+            if archive.resolve() != Path(url).resolve():
+                archive.unlink()  # or the next call would take it for what it asks for
             raise DownloadError(f"{url!r} is not a zip file; give the address of a zip file in AffectNet's layout") from None
     inner = [path for path in target.iterdir() if path.is_dir()]
     return inner[0] if len(inner) == 1 and inner[0].name not in ("Training_Labeled", "Training_Unlabeled", "Validation") else target
+
+
+def _name_in(url: str, default: str) -> str:
+    """Returns the file name that an address ends in, without a query such as ``?download=1``."""
+    return urlsplit(url).path.rstrip("/").rpartition("/")[2] or default
 
 
 def _sample_data(target: Path) -> Path:

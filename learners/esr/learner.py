@@ -179,14 +179,16 @@ class FacialEmotionLearner(Learner):
         votes = np.eye(logits.shape[2], dtype=np.int64)[each.argmax(axis=2)].sum(axis=1)
         # Probabilities are below 1, so adding them only decides between equal numbers of votes.
         index = (votes + 0.999 * probabilities if self.voting == "plurality" else probabilities).argmax(axis=1)
-        affect = outputs["affect"].mean(axis=1)
         extras = {
             "votes": votes,
             "agreement": (votes[np.arange(len(index)), index] / logits.shape[1]).astype(np.float32),
-            "affect_spread": outputs["affect"].std(axis=1),
             "probability_spread": each.std(axis=1),
         }
-        return Emotions(self.card.label_set, probabilities, np.clip(affect, -1.0, 1.0), index, extras)
+        if not self.card.affect:  # weights without affect heads; what the network gives there means nothing
+            return Emotions(self.card.label_set, probabilities, None, index, extras)
+        extras["affect_spread"] = outputs["affect"].std(axis=1)
+        affect = np.clip(outputs["affect"].mean(axis=1), -1.0, 1.0)
+        return Emotions(self.card.label_set, probabilities, affect, index, extras)
 
     # ---- training and evaluation --------------------------------------------------------------------------------------
 
@@ -267,7 +269,8 @@ class FacialEmotionLearner(Learner):
         if train_affect and self.affect_fit == "closed_form":
             training.solve_affect(model, train_affect, recipe, device)
         model.requires_grad_(True)
-        self.card = self.card.with_(data=repr(faces if faces is not None else affect_faces), seed=self.seed)
+        learned = repr(faces if faces is not None else affect_faces)
+        self.card = self.card.with_(data=learned, seed=self.seed, affect=self.card.affect or train_affect is not None)
         self._run_with(model)
         return {"history": history}
 
