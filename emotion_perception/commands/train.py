@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 EXAMPLES = (
     "emotion-perception train esr --dataset ferplus --data FERPlus --epochs 9 --output runs/esr",
     "emotion-perception train esr --dataset folder --data my_pictures --set momentum=0.95",
+    "emotion-perception train esr --dataset ferplus --data FERPlus --per-class all --dataset folder --data more --per-class 500",
     "torchrun --nproc_per_node 2 -m emotion_perception train esr --dataset ferplus --data FERPlus",
 )
 # Option -> the names a learner's constructor may give it, best first.
@@ -39,6 +40,10 @@ def run(
     data: Annotated[list[Path], typer.Option("--data", metavar="PATH", help="Where the data set lies: folder, zip file or table.")],
     split: Annotated[
         list[str] | None, typer.Option("--split", metavar="PART", help="Part to train on, once per data set; train where a set has parts.")
+    ] = None,
+    per_class: Annotated[
+        list[str] | None,
+        typer.Option("--per-class", metavar="N|all", help="Most pictures of a class to train on, drawn by the seed; once per data set."),
     ] = None,
     val_dataset: Annotated[
         str | None, typer.Option("--val-dataset", metavar="KIND", help="Kind of the validation data; else the first --dataset.")
@@ -78,7 +83,7 @@ def run(
     arguments = {"device": device} | _arguments(cls, given) | parse_settings(cls, settings or [])
     if not resume and output.is_dir() and any(output.iterdir()):
         raise UsageError(f"--no-resume: {str(output)!r} holds a run already; give another --output, or empty it")
-    train, valid = _open(cls, dataset, data, split or [], (val_dataset, val_data, val_split), seed or 0)
+    train, valid = _open(cls, dataset, data, split or [], per_class or [], (val_dataset, val_data, val_split), seed or 0)
     first = int(os.environ.get("RANK", "0")) == 0  # under torchrun every process trains and the first one speaks
     model = cls(**arguments)
     if weights is not None:
@@ -117,6 +122,7 @@ def _open(
     kinds: list[str],
     places: list[Path],
     splits: list[str],
+    most: list[str],
     validation: tuple[str | None, Path | None, str | None],
     seed: int,
 ) -> tuple[EmotionDataset, EmotionDataset]:
@@ -124,15 +130,28 @@ def _open(
     from emotion_perception.engine.datasets import ConcatDataset
     from emotion_perception.engine.errors import UsageError
 
-    if len(places) != len(kinds) or len(splits) not in (0, len(kinds)):
-        counts = f"{len(kinds)} --dataset, {len(places)} --data and {len(splits)} --split"
-        raise UsageError(f"got {counts}; give --data once per --dataset, and --split either not at all or once per --dataset")
+    if len(places) != len(kinds) or not {len(splits), len(most)} <= {0, len(kinds)}:
+        counts = f"{len(kinds)} --dataset, {len(places)} --data, {len(splits)} --split and {len(most)} --per-class"
+        raise UsageError(f"got {counts}; give --data once per --dataset, --split and --per-class either not at all or once per --dataset")
     labels = cls.card.label_set
     wanted: list[str | None] = [*splits] or [None] * len(kinds)
     # Pictures without a majority among the raters still teach their distribution.
     parts = [open_part(*part, labels, mode="distribution") for part in zip(kinds, places, wanted, strict=True)]
+    parts = [_drawn(part, word, seed) for part, word in zip(parts, most or ["all"] * len(parts), strict=True)]
     train = parts[0] if len(parts) == 1 else ConcatDataset(parts)
     kind, place, split = validation
     if not any(validation) and kinds[0] not in PARTED:
         return hold_out(train, 0.1, seed)
     return train, open_part(kind or kinds[0], place or places[0], split, labels, default="valid")
+
+
+def _drawn(dataset: EmotionDataset, most: str, seed: int) -> EmotionDataset:
+    """Returns at most so many pictures of every class, and those without a single class only if all are wanted."""
+    from emotion_perception.engine.errors import UsageError
+    from emotion_perception.engine.training.subsets import balanced_subset
+
+    if most == "all":
+        return dataset
+    if not most.isdecimal() or int(most) < 1:
+        raise UsageError(f"--per-class is {most!r}, expected a number from 1, or: all")
+    return dataset.subset(balanced_subset(dataset.targets.index, int(most), seed))
