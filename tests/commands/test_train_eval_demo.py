@@ -75,6 +75,27 @@ def test_without_validation_data_a_tenth_is_held_out(class_folders: Path) -> Non
     assert [again.name(i) for i in range(2)] == [valid.name(i) for i in range(2)]
 
 
+def test_each_data_set_has_its_own_limit_per_class(command, class_folders: Path) -> None:
+    from emotion_perception.commands.train import _open
+    from emotion_perception.learners.esr import FacialEmotionLearner
+
+    kinds, places, valid = ["folder"] * 2, [class_folders] * 2, ("folder", class_folders, None)
+    train, _ = _open(FacialEmotionLearner, kinds, places, [], ["all", "3"], valid, 0)
+    assert {word: count for word, count in train.counts().items() if count} == {"Neutral": 11, "Happy": 11, "Sad": 11}
+    again, _ = _open(FacialEmotionLearner, kinds, places, [], ["all", "3"], valid, 0)
+    other, _ = _open(FacialEmotionLearner, kinds, places, [], ["all", "3"], valid, 1)
+    names, same, another = ([data.name(i) for i in range(len(data))] for data in (train, again, other))
+    assert names == same != another
+
+    status, _, err = command("train", "esr", "--dataset", "folder", "--data", class_folders, "--per-class", "few")
+    assert status == 2
+    assert "--per-class is 'few', expected a number from 1, or: all" in err
+    twice = ("--dataset", "folder", "--data", class_folders) * 2
+    status, _, err = command("train", "esr", *twice, "--per-class", "3")
+    assert status == 2
+    assert "2 --dataset, 2 --data, 0 --split and 1 --per-class" in err
+
+
 @pytest.mark.parametrize("verb", ["train", "eval"])
 def test_missing_and_empty_data_are_one_line(command, tmp_path: Path, verb: str) -> None:
     (tmp_path / "empty").mkdir()

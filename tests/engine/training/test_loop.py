@@ -132,13 +132,15 @@ def test_validation_every_so_many_epochs_and_after_the_last(small):
 
 
 def test_a_run_that_ends_at_any_step_is_resumed_to_the_same_weights(small, tmp_path):
+    def stages_of(run):
+        return [run.stage("first", 2), run.stage("second", 1, optimizer=torch.optim.AdamW(run.model.parameters(), 1e-2))]
+
     whole = small()
-    expected = whole.trainer([whole.stage("first", 2), whole.stage("second", 1)]).run()
+    expected = whole.trainer(stages_of(whole)).run()
     folder = tmp_path / "run"
     for stop in range(1, 12):  # the run has 12 steps; every attempt makes it one step further than the last checkpoint
         run = small()
-        stages = [run.stage("first", 2), run.stage("second", 1)]
-        trainer = run.trainer(stages, folder, checkpoint_every_s=-1.0)
+        trainer = run.trainer(stages_of(run), folder, checkpoint_every_s=-1.0)
         step = trainer._step
 
         def until(*arguments: object, trainer=trainer, step=step, made=[0]) -> None:  # noqa: B006
@@ -152,7 +154,7 @@ def test_a_run_that_ends_at_any_step_is_resumed_to_the_same_weights(small, tmp_p
             trainer.run()
         assert len(run.steps) == 1, stop
     run = small()
-    history = run.trainer([run.stage("first", 2), run.stage("second", 1)], folder).run()
+    history = run.trainer(stages_of(run), folder).run()
     assert len(run.steps) == 1
     assert_same(run.state(), whole.state())
     assert history == expected

@@ -150,6 +150,16 @@ def test_joint_rates_rise_then_fall_and_the_base_is_slowed_by_the_root_of_the_br
     assert stage.passes_per_picture == pytest.approx(4 / 3)
 
 
+def test_adamw_has_one_rate_for_all_and_leaves_the_affect_heads_alone(stripes):
+    model = network(2)
+    stage = joint_stage(model, Pictures(stripes([0, 1] * 4), 8), None, Recipe(epochs=1, lr=1e-3, optimizer="adamw", size=54), CPU)
+    assert rates(stage) == [1e-3]
+    before = state_of(model)
+    one_step(stage, images=8)
+    parameters = {name for name, _ in model.named_parameters()}
+    assert changed(model, before) & parameters == {name for name in parameters if "fc_dimensional" not in name}
+
+
 def test_every_branch_learns_from_its_own_share_of_the_batch(stripes):
     model = network(3)
     stage = joint_stage(model, Pictures(stripes([0, 1, 2, 3] * 6), 24), None, Recipe(epochs=1, branch_share=0.25, size=54), CPU)
