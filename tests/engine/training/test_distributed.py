@@ -28,6 +28,7 @@ def test_the_shares_of_a_batch_are_the_batch(count):
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
+@pytest.mark.slow
 def test_two_processes_make_the_same_updates_as_one(small, tmp_path, root):
     """Without batch norm and without noise the averaged gradient of the halves is that of the batch, but for rounding."""
     conftest = Path(__file__).with_name("conftest.py")
