@@ -117,6 +117,9 @@ class FacialEmotionLearner(Learner):
                 raise UsageError(f"{name} is {value!r}, expected one of {', '.join(allowed)}")
         if ensemble_size < 1 or not 0.0 < branch_share <= 1.0 or min(input_size, small_size) < 54:
             raise UsageError("ensemble_size must be at least 1, branch_share in (0, 1], input_size and small_size at least 54 pixels")
+        if not lr > 0.0 or validation_interval < 1 or not 0 <= seed < 1 << 32:
+            given = f"lr is {lr}, validation_interval {validation_interval}, seed {seed}"
+            raise UsageError(f"{given}; expected lr above 0, validation_interval at least 1, seed from 0 to {(1 << 32) - 1}")
         self.lr, self.momentum, self.weight_decay, self.optimizer, self.seed = lr, momentum, weight_decay, optimizer, seed
         self.validation_interval, self.max_training_epoch, self.max_tuning_epoch = validation_interval, max_training_epoch, max_tuning_epoch
         self.ensemble_size, self.diversify, self.voting, self.schedule = ensemble_size, diversify, voting, schedule

@@ -97,6 +97,9 @@ def test_infer_votes_with_the_branches_that_are_loaded_not_with_those_of_the_con
         ({"ensemble_size": 0}, "ensemble_size must be at least 1"),
         ({"branch_share": 0.0}, r"branch_share in \(0, 1\]"),
         ({"input_size": 40}, "at least 54 pixels"),
+        ({"seed": -1}, "seed from 0 to 4294967295"),
+        ({"lr": 0.0}, "expected lr above 0"),
+        ({"validation_interval": 0}, "validation_interval at least 1"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options, message):
