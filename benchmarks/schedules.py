@@ -4,7 +4,8 @@ Compute is counted as pictures seen times branches trained (the column ``compute
 
     python -m benchmarks.schedules --data FERPlus
 
-writes ``<date>-schedules.md``, ``.json`` and ``.png`` beside this file. A run that was interrupted goes on where it stopped.
+writes ``<date>-schedules.md``, ``.json`` and ``.png`` beside this file. A run that was interrupted goes on where it stopped; one that is
+finished is only loaded, so that the other schedule can be tried with other numbers (``--joint-lr``, ``--joint-optimizer``, ``--name``).
 """
 
 from __future__ import annotations
@@ -39,11 +40,12 @@ def main() -> None:
     published_passes = sum(epochs * branch for branch, epochs in enumerate(epochs_by_branch, 1))
     joint_epochs = max(1, int(published_passes / 3 / (options.branches * options.share)))
     published = {"schedule": "published", "max_training_epoch": options.epochs, "later_epochs": options.later_epochs}
-    joint = {"schedule": "joint", "max_training_epoch": joint_epochs, "branch_share": options.share}
-    runs = {how["schedule"]: _train(options, train, valid, how) for how in (published, joint)}
+    joint = {"schedule": "joint", "max_training_epoch": joint_epochs, "branch_share": options.share, "optimizer": options.joint_optimizer}
+    joint["lr"] = options.lr if options.joint_lr is None else options.joint_lr
+    runs = {str(how["schedule"]): _train(options, train, valid, how) for how in ({"lr": options.lr, **published}, joint)}
     result = {"date": datetime.date.today().isoformat(), "machine": _machine(), "data": _data(train, valid), "options": _shown(options)}
     result |= {"runs": runs, "outcome": _outcome(runs)}
-    target = options.output / f"{result['date']}-schedules"
+    target = options.output / f"{result['date']}-{options.name}"
     with atomic_write(target.with_suffix(".json")) as file:
         file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     _draw(result, target.with_suffix(".png"))
@@ -63,10 +65,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--later-epochs", type=int, default=2, help="published: epochs of every later branch")
     parser.add_argument("--share", type=float, default=1 / 3, help="joint: share of every batch that each branch learns from")
     parser.add_argument("--lr", type=float, default=0.1)
+    parser.add_argument("--joint-lr", type=float, help="joint: another learning rate")
+    parser.add_argument("--joint-optimizer", choices=("sgd", "adamw"), default="sgd")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--augment", action="store_true", help="change training pictures at random")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--runs", type=Path, default=Path("runs/schedules"), help="folder of checkpoints and logs")
+    parser.add_argument("--name", default="schedules", help="name of the report, after the date")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent, help="folder of the report")
     return parser.parse_args()
 
@@ -78,7 +83,6 @@ def _some(dataset: EmotionDataset, count: int, seed: int) -> EmotionDataset:
 def _train(options: argparse.Namespace, train: EmotionDataset, valid: EmotionDataset, how: dict[str, Any]) -> dict[str, Any]:
     """Trains once; returns the history and what the weights that `fit` leaves reach on the validation pictures."""
     learner = FacialEmotionLearner(
-        lr=options.lr,
         batch_size=options.batch_size,
         ensemble_size=options.branches,
         input_size=options.size,
@@ -89,8 +93,12 @@ def _train(options: argparse.Namespace, train: EmotionDataset, valid: EmotionDat
         **how,
     )
     started = time.monotonic()
-    history = learner.fit(train, valid, logging_path=str(options.runs / how["schedule"]), silent=False)["history"]
-    outcome = {"seconds": time.monotonic() - started, "compute": history[-1]["compute"], "accuracy": learner.eval(valid)["accuracy"]}
+    folder = options.runs / f"{how['schedule']}-{how.get('optimizer', 'sgd')}-{how['lr']:g}"
+    history = learner.fit(train, valid, logging_path=str(folder), silent=False)["history"]
+    clock = folder / "seconds"  # over all calls that this run needed
+    seconds = time.monotonic() - started + (float(clock.read_text()) if clock.is_file() else 0.0)
+    clock.write_text(str(seconds))
+    outcome = {"seconds": seconds, "compute": history[-1]["compute"], "accuracy": learner.eval(valid)["accuracy"]}
     return {"how": how, **outcome, "history": history}
 
 
@@ -120,7 +128,9 @@ def _machine() -> dict[str, Any]:
 
 
 def _data(train: EmotionDataset, valid: EmotionDataset) -> dict[str, Any]:
-    return {"name": "FER+, majority labels", "training": len(train), "validation": len(valid), "training_counts": train.counts()}
+    most = max(valid.counts().values()) / len(valid)
+    counts = {"training": len(train), "validation": len(valid), "training_counts": train.counts()}
+    return {"name": "FER+, majority labels", **counts, "validation_share_of_largest_class": most}
 
 
 def _shown(options: argparse.Namespace) -> dict[str, Any]:
@@ -164,7 +174,8 @@ def _page(result: dict[str, Any], name: str) -> str:
         f"![accuracy by compute]({name}.png)",
         "",
         f"Data: {data['name']}, {data['training']:,} training and {data['validation']:,} validation pictures, drawn at random. "
-        "One seed, so differences of two points between single rows mean little.",
+        "One seed, so differences of two points between single rows mean little. "
+        f"The largest class has {data['validation_share_of_largest_class']:.3f} of the validation pictures.",
         "",
         "Options: " + ", ".join(f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}" for key, value in options.items()),
         "",
