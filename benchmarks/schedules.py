@@ -40,8 +40,8 @@ def main() -> None:
     published_passes = sum(epochs * branch for branch, epochs in enumerate(epochs_by_branch, 1))
     joint_epochs = max(1, int(published_passes / 3 / (options.branches * options.share)))
     published = {"schedule": "published", "max_training_epoch": options.epochs, "later_epochs": options.later_epochs}
-    joint = {"schedule": "joint", "max_training_epoch": joint_epochs, "branch_share": options.share, "optimizer": options.joint_optimizer}
-    joint["lr"] = options.lr if options.joint_lr is None else options.joint_lr
+    joint = {"schedule": "joint", "max_training_epoch": joint_epochs, "branch_share": options.share}
+    joint |= {"optimizer": options.joint_optimizer, "lr": options.joint_lr}
     runs = {str(how["schedule"]): _train(options, train, valid, how) for how in ({"lr": options.lr, **published}, joint)}
     result = {"date": datetime.date.today().isoformat(), "machine": _machine(), "data": _data(train, valid), "options": _shown(options)}
     result |= {"runs": runs, "outcome": _outcome(runs)}
@@ -65,8 +65,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--later-epochs", type=int, default=2, help="published: epochs of every later branch")
     parser.add_argument("--share", type=float, default=1 / 3, help="joint: share of every batch that each branch learns from")
     parser.add_argument("--lr", type=float, default=0.1)
-    parser.add_argument("--joint-lr", type=float, help="joint: another learning rate")
-    parser.add_argument("--joint-optimizer", choices=("sgd", "adamw"), default="sgd")
+    parser.add_argument("--joint-lr", type=float, help="joint: learning rate; the learner's own if not given")
+    parser.add_argument("--joint-optimizer", choices=("sgd", "adamw"), default="adamw")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--augment", action="store_true", help="change training pictures at random")
     parser.add_argument("--seed", type=int, default=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -57,7 +58,7 @@ class Learner(ABC):
             batch_size: Inputs per forward pass, in training and evaluation.
             temp_path: Folder for downloads and exported models.
             device: ``auto`` (a GPU if there is one), ``cpu`` or ``cuda``; without a GPU, ``cuda`` warns and uses the CPU.
-            device_ind: Index of the GPU to use; only the first is used by one process, `torchrun` uses several.
+            device_ind: Indices of the GPUs; one process uses the first, those of `torchrun` one each.
         """
         check_device(device)
         if batch_size < 1:
@@ -242,13 +243,14 @@ class Learner(ABC):
         return
 
     def torch_device(self) -> torch.device:
-        """Returns the torch device that ``device`` stands for on this machine."""
+        """Returns the torch device that ``device`` stands for on this machine; under `torchrun` each process has its own GPU."""
         import torch
 
         if self.device == "cpu":
             return torch.device("cpu")
         if torch.cuda.is_available():
-            return torch.device("cuda", self.device_ind[0] if self.device_ind else 0)
+            local = int(os.environ.get("LOCAL_RANK", "0"))
+            return torch.device("cuda", self.device_ind[local] if local < len(self.device_ind) else local)
         if self.device == "cuda":
             logger.warning("%s: device 'cuda' was asked for but there is no usable GPU; using the CPU", self.name)
         return torch.device("cpu")

@@ -36,7 +36,7 @@ class FacialEmotionLearner(Learner):
 
     def __init__(
         self,
-        lr: float = 0.1,
+        lr: float | None = None,
         batch_size: int = 32,
         temp_path: str | Path = "./temp",
         device: str = "auto",
@@ -59,7 +59,7 @@ class FacialEmotionLearner(Learner):
         images_per_class: int = 5000,
         branch_share: float = 1.0 / 3.0,
         weight_decay: float = 0.0,
-        optimizer: str = "sgd",
+        optimizer: str | None = None,
         affect_fit: str = "closed_form",
         input_size: int = 96,
         small_size: int = 64,
@@ -73,7 +73,7 @@ class FacialEmotionLearner(Learner):
         """Stores the arguments; the first sixteen are those of the published interface, in its order.
 
         Args:
-            lr: Initial learning rate.
+            lr: Initial learning rate; None = 0.1, as published, or 0.001 for AdamW.
             batch_size: Pictures per step and per forward pass.
             temp_path: Folder for downloads and exported models.
             device: ``auto``, ``cpu`` or ``cuda``.
@@ -95,7 +95,7 @@ class FacialEmotionLearner(Learner):
             images_per_class: Published schedule: most pictures per class in each branch's fresh subset.
             branch_share: Joint schedule: share of every batch that each branch learns from.
             weight_decay: Of the optimizer.
-            optimizer: Joint schedule: ``sgd`` or ``adamw`` (with ``lr`` about 1e-3), which gets further in few epochs.
+            optimizer: ``sgd`` or, in the joint schedule, ``adamw``, which gets further in few epochs; None = ``adamw`` where it can be.
             affect_fit: ``closed_form`` (least squares) or ``gradient``.
             input_size: Side of the network's input in pixels, for a new network.
             small_size: Side of the pictures in the first ``small_epochs`` epochs of the joint schedule.
@@ -110,13 +110,15 @@ class FacialEmotionLearner(Learner):
         for name, value, allowed in (
             ("voting", voting, ("probability", "plurality")),
             ("schedule", schedule, ("published", "joint")),
-            ("optimizer", optimizer, ("sgd", "adamw")),
+            ("optimizer", optimizer, (None, "sgd", "adamw") if schedule == "joint" else (None, "sgd")),
             ("affect_fit", affect_fit, ("closed_form", "gradient")),
         ):
             if value not in allowed:
-                raise UsageError(f"{name} is {value!r}, expected one of {', '.join(allowed)}")
+                raise UsageError(f"{name} is {value!r}, expected one of {', '.join(map(str, allowed))}")
         if ensemble_size < 1 or not 0.0 < branch_share <= 1.0 or min(input_size, small_size) < 54:
             raise UsageError("ensemble_size must be at least 1, branch_share in (0, 1], input_size and small_size at least 54 pixels")
+        optimizer = optimizer or ("adamw" if schedule == "joint" else "sgd")
+        lr = lr if lr is not None else 0.001 if optimizer == "adamw" else 0.1
         if not lr > 0.0 or validation_interval < 1 or not 0 <= seed < 1 << 32:
             given = f"lr is {lr}, validation_interval {validation_interval}, seed {seed}"
             raise UsageError(f"{given}; expected lr above 0, validation_interval at least 1, seed from 0 to {(1 << 32) - 1}")
