@@ -61,7 +61,7 @@ class FacialEmotionLearner(Learner):
         weight_decay: float = 0.0,
         optimizer: str | None = None,
         affect_fit: str = "closed_form",
-        input_size: int = 96,
+        input_size: int | None = None,
         small_size: int = 64,
         small_epochs: int = 0,
         crop_scale: float = 1.0,
@@ -97,7 +97,8 @@ class FacialEmotionLearner(Learner):
             weight_decay: Of the optimizer.
             optimizer: ``sgd`` or, in the joint schedule, ``adamw``, which gets further in few epochs; None = ``adamw`` where it can be.
             affect_fit: ``closed_form`` (least squares) or ``gradient``.
-            input_size: Side of the network's input in pixels, for a new network.
+            input_size: Side of the network's input in pixels; None = 96 for a new network, what the card says for a loaded one. Another
+                value makes `fit` go on training a loaded network at that size.
             small_size: Side of the pictures in the first ``small_epochs`` epochs of the joint schedule.
             small_epochs: How many epochs use small pictures.
             crop_scale: Crop of a new network, in units of the face detector's box.
@@ -115,7 +116,7 @@ class FacialEmotionLearner(Learner):
         ):
             if value not in allowed:
                 raise UsageError(f"{name} is {value!r}, expected one of {', '.join(map(str, allowed))}")
-        if ensemble_size < 1 or not 0.0 < branch_share <= 1.0 or min(input_size, small_size) < 54:
+        if ensemble_size < 1 or not 0.0 < branch_share <= 1.0 or min(input_size or 96, small_size) < 54:
             raise UsageError("ensemble_size must be at least 1, branch_share in (0, 1], input_size and small_size at least 54 pixels")
         optimizer = optimizer or ("adamw" if schedule == "joint" else "sgd")
         lr = lr if lr is not None else 0.001 if optimizer == "adamw" else 0.1
@@ -153,7 +154,7 @@ class FacialEmotionLearner(Learner):
         self.ensemble_size = num_branches or self.ensemble_size
         card = self.card.with_(
             title=f"ESR{'*' if self.diversify else ''}-{self.ensemble_size}, trained here",
-            input=InputSpec(self.input_size, self.input_size),
+            input=InputSpec(self.input_size or 96, self.input_size or 96),
             crop=None if self.card.crop is None else type(self.card.crop)(scale=self.crop_scale),
             architecture={"ensemble_size": self.ensemble_size, "diversify": self.diversify},
             licence="as its training data allow",
@@ -227,6 +228,8 @@ class FacialEmotionLearner(Learner):
         faces, affect_faces, val_faces, val_affect = self._datasets(dataset, val_dataset)
         if self._model is None:
             self.init_model()
+        elif self.input_size:
+            self.card = self.card.with_(input=InputSpec(self.input_size, self.input_size))
         device = self.torch_device()
         model = self._esr()
         model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # documented, but missing in torch's overloads
@@ -275,7 +278,8 @@ class FacialEmotionLearner(Learner):
             training.solve_affect(model, train_affect, recipe, device)
         model.requires_grad_(True)
         learned = repr(faces if faces is not None else affect_faces)
-        self.card = self.card.with_(data=learned, seed=self.seed, affect=self.card.affect or train_affect is not None)
+        affect = self.card.affect or train_affect is not None
+        self.card = self.card.with_(data=learned, seed=self.seed, affect=affect, scores={}, recipe="")
         self._run_with(model)
         return {"history": history}
 
