@@ -7,7 +7,8 @@ from pathlib import Path
 from emotion_perception import learner_names
 from emotion_perception.engine.testing import TRAINING_CHECKS, Case, Check, parametrize
 
-ESR = {"ensemble_size": 2, "input_size": 54, "batch_size": 8, "device": "cpu", "precision": "fp32", "augment": False, "lr": 0.05, "optimizer": "sgd"}
+ESR = {"ensemble_size": 2, "input_size": 54, "batch_size": 8, "device": "cpu", "precision": "fp32"}
+ESR |= {"augment": False, "lr": 0.05, "optimizer": "sgd"}
 CASES = (
     Case("esr", {**ESR, "schedule": "joint", "branch_share": 1.0, "max_training_epoch": 4}, epochs=4),
     Case("esr", {**ESR, "schedule": "published", "max_training_epoch": 2, "later_epochs": 2}, "esr_published", 4, checks=TRAINING_CHECKS),
