@@ -451,7 +451,8 @@ def test_two_processes_under_torchrun_train_what_one_process_trains(stripes, tmp
         folder = tmp_path / "data" / AFFECTNET8.words[number % 2]
         folder.mkdir(parents=True, exist_ok=True)
         PillowImage.fromarray(made.picture(number)).save(folder / f"{number}.png")
-    options = {"ensemble_size": 2, "input_size": 54, "batch_size": 16, "lr": 0.01, "optimizer": "sgd", "branch_share": 1.0, "augment": False}
+    options = {"ensemble_size": 2, "input_size": 54, "batch_size": 16, "lr": 0.01, "optimizer": "sgd"}
+    options |= {"branch_share": 1.0, "augment": False}
     data = ImageFolder(tmp_path / "data")
 
     def trained_here(order: int) -> tuple[torch.Tensor, list[float]]:
