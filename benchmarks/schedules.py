@@ -93,7 +93,7 @@ def _train(options: argparse.Namespace, train: EmotionDataset, valid: EmotionDat
         **how,
     )
     started = time.monotonic()
-    folder = options.runs / f"{how['schedule']}-{how.get('optimizer', 'sgd')}-{how['lr']:g}"
+    folder = options.runs / f"{how['schedule']}-{learner.optimizer}-{learner.lr:g}"
     history = learner.fit(train, valid, logging_path=str(folder), silent=False)["history"]
     clock = folder / "seconds"  # over all calls that this run needed
     seconds = time.monotonic() - started + (float(clock.read_text()) if clock.is_file() else 0.0)

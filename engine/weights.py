@@ -67,6 +67,8 @@ def save_folder(
             save_file(plain, folder / MODEL_NAME, metadata={"learner": card.learner})
         except SafetensorError as error:
             raise StorageError(f"cannot write weights into {str(path)!r}: {error}; free some space or choose another folder") from error
+        # safetensors lets only the owner read its files; whoever may read the card may read the weights.
+        (folder / MODEL_NAME).chmod((folder / CARD_NAME).stat().st_mode)
     return Path(path)
 
 

@@ -130,12 +130,11 @@ def _compare(reference: TorchBackend, exported: OnnxBackend, card: ModelCard) ->
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
     """Keeps the exporter's progress, notes and warnings off the console; its errors still arrive as exceptions."""
-    notes = logging.getLogger("torch.onnx")
-    level = notes.level
-    notes.setLevel(logging.ERROR)
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        notes.setLevel(level)
+        logging.disable(disabled)

@@ -138,6 +138,7 @@ class Trainer:
                 self.at.best_score = self.at.best_state = None
                 self._checkpoint()
         finally:
+            torch.set_flush_denormal(False)
             self.log.close()
         return self.at.history
 

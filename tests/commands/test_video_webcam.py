@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Generator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -106,7 +107,9 @@ def test_what_ends_it_early_leaves_nothing_behind(
         "--csv",
         "o.csv",
     ]
-    running = subprocess.Popen(line, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # Where the tests run in the background of a shell, SIGINT is ignored, and a child would inherit that.
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    running = subprocess.Popen(line, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed)
     until = time.monotonic() + 60
     while not list(tmp_path.glob(".o.*.part.csv")) and time.monotonic() < until:
         time.sleep(0.05)

@@ -57,6 +57,7 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 def test_what_is_saved_is_loaded_bit_by_bit_wherever_the_folder_is_moved(tmp_path):
     state = saved(tmp_path / "there")
     assert names(tmp_path / "there") == [CARD_NAME, MODEL_NAME]
+    assert (tmp_path / "there" / MODEL_NAME).stat().st_mode == (tmp_path / "there" / CARD_NAME).stat().st_mode
     (tmp_path / "there").rename(tmp_path / "here")
     card, tensors = load_folder(tmp_path / "here", "tiny")
     assert card == CARD
