@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from emotion_perception.commands._common import DeviceOption, JsonOption, WeightsOption, note, open_learner, print_json, waiting
 from emotion_perception.commands._datasets import KINDS, open_part, part_of
-
-if TYPE_CHECKING:
-    pass
 
 EXAMPLES = (
     "emotion-perception eval esr --dataset ferplus --data FERPlus --split FER2013Valid",

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from emotion_perception.engine.vision.crops import resized
+
 Pixels = NDArray[np.uint8]
 
 
@@ -114,6 +116,5 @@ def plain(picture: Pixels, size: int, zoom: float = 1.0) -> Pixels:
             picture = cv2.copyMakeBorder(picture, -top, -top, -left, -left, cv2.BORDER_REPLICATE).astype(np.uint8)
         else:
             picture = picture[top : height - top, left : width - left]
-    shrink = min(picture.shape[:2]) > size
-    scaled = cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR).astype(np.uint8)
+    scaled = resized(picture, size, size)
     return np.repeat(scaled[:, :, None], 3, axis=2) if scaled.ndim == 2 else scaled

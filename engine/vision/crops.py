@@ -58,12 +58,12 @@ def resized(pixels: NDArray[Any], height: int, width: int) -> NDArray[Any]:
     """Scales a picture: averaging areas along an axis that shrinks, interpolating linearly along one that grows.
 
     Args:
-        pixels: ``(h, w, 3)`` uint8 or float32.
+        pixels: ``(h, w, 3)`` or ``(h, w)``, uint8 or float32.
         height: The height wanted, in pixels.
         width: The width wanted, in pixels.
 
     Returns:
-        ``(height, width, 3)`` of the same type; the input itself where the size is right already.
+        ``(height, width)``, with the channels if there are any, of the same type; the input itself where the size is right already.
     """
     cv2 = opencv("scaling pictures")
     smaller = min(pixels.shape[0], height), min(pixels.shape[1], width)

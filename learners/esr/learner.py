@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from emotion_perception.engine.cards import InputSpec, ModelCard
+from emotion_perception.engine.cards import CropSpec, InputSpec, ModelCard
 from emotion_perception.engine.errors import UsageError
 from emotion_perception.engine.learners import Learner
 from emotion_perception.engine.target import Emotions, FloatArray
@@ -155,7 +155,7 @@ class FacialEmotionLearner(Learner):
         card = self.card.with_(
             title=f"ESR{'*' if self.diversify else ''}-{self.ensemble_size}, trained here",
             input=InputSpec(self.input_size or 96, self.input_size or 96),
-            crop=None if self.card.crop is None else type(self.card.crop)(scale=self.crop_scale),
+            crop=CropSpec(scale=self.crop_scale),
             architecture={"ensemble_size": self.ensemble_size, "diversify": self.diversify},
             licence="as its training data allow",
             files=(),

@@ -102,15 +102,11 @@ def joint_stage(model: ESR, train: Pictures, val: Pictures | None, recipe: Recip
         if model.base.diversify and branches > 1:
             # The diversity of the branches is judged on pictures that all of them see.
             return _branch_losses(model, features[:taken], soft[:taken], branches, recipe, device)
-        total = features.new_zeros((), dtype=torch.float32)
-        correct = 0.0
-        for branch in model.branches:
-            rows = torch.randperm(len(images), generator=generator)[:taken].to(device)
-            with autocast(device, recipe.precision):
-                logits, _ = branch(features[rows])
-            total = total + soft_cross_entropy(logits, soft[rows])
-            correct += _accuracy(logits, soft[rows])
-        return total, {"branch_accuracy": correct / branches}
+
+        def share() -> Tensor:
+            return torch.randperm(len(images), generator=generator)[:taken].to(device)
+
+        return _branch_losses(model, features, soft, branches, recipe, device, share)
 
     base = list(model.base.parameters())
     members = [p for name, p in model.convolutional_branches.named_parameters() if "fc_dimensional" not in name]
@@ -255,22 +251,32 @@ def soft_cross_entropy(logits: Tensor, soft: Tensor) -> Tensor:
 
 
 def _branch_losses(
-    model: ESR, features: Tensor, soft: Tensor, branches: int, recipe: Recipe, device: torch.device
+    model: ESR,
+    features: Tensor,
+    soft: Tensor,
+    branches: int,
+    recipe: Recipe,
+    device: torch.device,
+    share: Callable[[], Tensor] | None = None,
 ) -> tuple[Tensor, Mapping[str, float]]:
-    """Returns the summed loss of the first branches on the same pictures, with the diversity loss for ESR*."""
+    """Returns the summed loss of the first branches, with the diversity loss for ESR*.
+
+    All branches see all pictures, or each those whose numbers ``share`` draws for it; attention is compared on the same ones only.
+    """
     total = features.new_zeros((), dtype=torch.float32)
     correct = 0.0
     attention: list[tuple[Tensor, Tensor]] = []
     for branch in model.branches[:branches]:
+        rows = slice(None) if share is None else share()
         with autocast(device, recipe.precision):
-            if branch.diversify:
+            if branch.diversify and share is None:
                 gated, spatial, channel = branch.cbam4.gates(branch.convolve(features))
                 attention.append((spatial.float().flatten(1), channel.float()))
                 logits = branch.fc(gated.mean((2, 3)))
             else:
-                logits, _ = branch(features)
-        total = total + soft_cross_entropy(logits, soft)
-        correct += _accuracy(logits, soft)
+                logits, _ = branch(features[rows])
+        total = total + soft_cross_entropy(logits, soft[rows])
+        correct += _accuracy(logits, soft[rows])
     numbers = {"branch_accuracy": correct / branches}
     if len(attention) > 1:
         spatial_loss, channel_loss = (diversity_loss(torch.stack(maps), recipe.diversity_gamma) for maps in zip(*attention, strict=True))
