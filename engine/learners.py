@@ -130,6 +130,11 @@ class Learner(ABC):
         """Whether `infer` would work."""
         return self._backend is not None
 
+    @property
+    def backend_name(self) -> str:
+        """What runs the network and where, for people: ``torch cpu``, ``onnxruntime cpu``; empty before there are weights."""
+        return getattr(self._backend, "name", "")
+
     def infer(self, batch: Any, color: Color = "rgb") -> Emotions:
         """Judges one input or a batch.
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from emotion_perception.engine.data import Image
 from emotion_perception.engine.errors import UsageError
 from emotion_perception.engine.target import BoundingBox, Category, Emotions, FaceEmotion, FrameResult
 from emotion_perception.engine.vision.crops import face_crop
@@ -15,7 +17,6 @@ from emotion_perception.engine.vision.smoothing import Smoother
 from emotion_perception.engine.vision.tracking import Tracker
 
 if TYPE_CHECKING:
-    from emotion_perception.engine.data import Image
     from emotion_perception.engine.learners import Learner
 
 # Longer side of the copy that faces are searched in: a video repeats itself, so speed counts more than the smallest face.
@@ -31,6 +32,7 @@ class Pipeline:
     Attributes:
         learner: Who judges.
         detector: Who finds the faces; None for a learner that judges whole pictures.
+        max_faces: Most faces judged per frame; it may be changed between frames.
     """
 
     def __init__(
@@ -58,8 +60,23 @@ class Pipeline:
         self.detector = detector
         self.max_faces = max_faces
         self._tracker = Tracker() if track else None
-        self._smoother = Smoother(smoothing_s) if track and smoothing_s else None
+        self._smoother = Smoother(smoothing_s) if track else None
         self._index = 0
+
+    @property
+    def smoothing_s(self) -> float:
+        """Time constant of the smoothing, in seconds; it may be changed between frames. 0 is off, as it always is for single pictures."""
+        return 0.0 if self._smoother is None else self._smoother.time_constant_s
+
+    @smoothing_s.setter
+    def smoothing_s(self, value: float) -> None:
+        if self._smoother is not None and value != self._smoother.time_constant_s:
+            self._smoother = Smoother(value)
+
+    @property
+    def track_ids(self) -> frozenset[int]:
+        """The ids that may still come back: those of the last frame and of faces unseen for a short time."""
+        return frozenset() if self._tracker is None else self._tracker.track_ids
 
     def reset(self) -> None:
         """Forgets ids, smoothing and the frame count, and what the learner keeps over time."""
@@ -67,6 +84,20 @@ class Pipeline:
             if part is not None:
                 part.reset()
         self._index = 0
+
+    def warm_up(self, size_hw: tuple[int, int] = (480, 640)) -> None:
+        """Does everything once with a black picture, so that the first frame takes no longer than the next; ids stay as they are.
+
+        Args:
+            size_hw: Height and width of the frames to come, in pixels.
+
+        Raises:
+            NotLoadedError: The learner has no weights.
+        """
+        image = Image(np.zeros((*size_hw, 3), np.uint8))
+        self._find(image)
+        self._judge(image, [_whole(image)])
+        Tracker().update([_whole(image).box], 0.0)  # it imports SciPy when it is first used, which takes most of a second
 
     def __call__(self, image: Image) -> FrameResult:
         """Judges one picture.
@@ -106,7 +137,7 @@ class Pipeline:
     def _find(self, image: Image) -> list[Face]:
         """Returns the best faces, left to right, or the whole picture."""
         if self.learner.card.perceives == "scene" or self.detector is None:
-            return [Face(BoundingBox(0.0, 0.0, float(image.width), float(image.height)))]
+            return [_whole(image)]
         return sorted(self.detector(image)[: self.max_faces], key=lambda face: face.box.center_xy)
 
     def _judge(self, image: Image, faces: list[Face]) -> Emotions:
@@ -123,15 +154,54 @@ class Pipeline:
     def _entries(self, faces: list[Face], emotions: Emotions, stamp_s: float) -> tuple[FaceEmotion, ...]:
         """Joins what was found and judged, with ids and smoothing."""
         ids = self._tracker.update([face.box for face in faces], stamp_s) if self._tracker else [None] * len(faces)
-        entries = []
-        for i, (face, track_id) in enumerate(zip(faces, ids, strict=True)):
-            index, probabilities = int(emotions.index[i]), emotions.probabilities[i]
-            affect = None if emotions.affect is None else emotions.affect[i]
-            if self._smoother is not None and track_id is not None:
-                probabilities, affect = self._smoother.update(track_id, probabilities, affect, stamp_s)
-                index = int(probabilities.argmax())
-            category = Category(index, emotions.labels.words[index], float(probabilities[index]), probabilities)
-            valence, arousal = (None, None) if affect is None else (float(affect[0]), float(affect[1]))
-            extras = {name: values[i] for name, values in emotions.extras.items()}
-            entries.append(FaceEmotion(face.box, category, valence, arousal, track_id, face.landmarks, extras))
-        return tuple(entries)
+        pairs = zip(faces, ids, strict=True)
+        return tuple(_entry(face, emotions, i, track_id, self._smoother, stamp_s) for i, (face, track_id) in enumerate(pairs))
+
+
+def judge_crops(
+    learner: Learner, crops: Sequence[Image], track_ids: Sequence[int | None] = (), smoothers: Sequence[Smoother | None] = ()
+) -> list[FrameResult]:
+    """Judges pictures that are face crops already, as they are: cutting them once more would add a border.
+
+    Args:
+        learner: A learner with weights, for faces.
+        crops: The crops, of any size; they are judged in one batch.
+        track_ids: One id per crop, or None, where it is known whose face it is.
+        smoothers: What smooths each crop's face over time, one per crop; None judges a crop alone.
+
+    Returns:
+        A result per crop, in their order, with one face whose box is the whole crop.
+
+    Raises:
+        NotLoadedError: The learner has no weights.
+    """
+    start = time.perf_counter()
+    emotions = learner.infer(list(crops))
+    ms = (time.perf_counter() - start) * 1e3
+    results = []
+    for i, crop in enumerate(crops):
+        stamp_s = time.monotonic() if crop.stamp_s is None else crop.stamp_s
+        track_id, smoother = (track_ids[i] if track_ids else None), (smoothers[i] if smoothers else None)
+        entry = _entry(_whole(crop), emotions, i, track_id, smoother, stamp_s)
+        latency_ms = {"detect": 0.0, "infer": ms, "total": ms}
+        size = crop.width, crop.height
+        results.append(FrameResult((entry,), learner.name, emotions.labels, *size, 0, crop.stamp_s, crop.frame_id, latency_ms))
+    return results
+
+
+def _whole(image: Image) -> Face:
+    """Returns the whole picture as if it were a face found."""
+    return Face(BoundingBox(0.0, 0.0, float(image.width), float(image.height)))
+
+
+def _entry(face: Face, emotions: Emotions, i: int, track_id: int | None, smoother: Smoother | None, stamp_s: float) -> FaceEmotion:
+    """Joins a face with row i of what was judged, smoothed where it is known whose face it is."""
+    index, probabilities = int(emotions.index[i]), emotions.probabilities[i]
+    affect = None if emotions.affect is None else emotions.affect[i]
+    if smoother is not None and smoother.time_constant_s > 0.0 and track_id is not None:
+        probabilities, affect = smoother.update(track_id, probabilities, affect, stamp_s)
+        index = int(probabilities.argmax())
+    category = Category(index, emotions.labels.words[index], float(probabilities[index]), probabilities)
+    valence, arousal = (None, None) if affect is None else (float(affect[0]), float(affect[1]))
+    extras = {name: values[i] for name, values in emotions.extras.items()}
+    return FaceEmotion(face.box, category, valence, arousal, track_id, face.landmarks, extras)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -140,25 +139,11 @@ def save_targets(files: Sequence[tuple[Path, Path]], folder: Path) -> list[Path]
 
 def make_judge(model: Learner, detector: str) -> Callable[[Image], FrameResult]:
     """Returns what turns one picture into a `FrameResult`: the pipeline, or for face crops the learner alone."""
-    from emotion_perception.engine.pipeline import Pipeline
+    from emotion_perception.engine.pipeline import Pipeline, judge_crops
 
     if detector != "none" or model.card.perceives != "face":
         return Pipeline(model, open_detector(detector, model), track=False)
-    return lambda image: judge_crop(model, image)
-
-
-def judge_crop(model: Learner, image: Image) -> FrameResult:
-    """Judges a picture that is a face crop already, as it is: cutting it once more would add a border."""
-    from emotion_perception.engine.target import BoundingBox, FaceEmotion, FrameResult
-
-    start = time.perf_counter()
-    emotions = model.infer(image)
-    ms = (time.perf_counter() - start) * 1e3
-    valence, arousal = (None, None) if emotions.affect is None else (float(v) for v in emotions.affect[0])
-    box = BoundingBox(0.0, 0.0, float(image.width), float(image.height))
-    face = FaceEmotion(box, emotions.categories[0], valence, arousal, extras={name: rows[0] for name, rows in emotions.extras.items()})
-    latency_ms = {"detect": 0.0, "infer": ms, "total": ms}
-    return FrameResult((face,), model.name, emotions.labels, image.width, image.height, frame_id=image.frame_id, latency_ms=latency_ms)
+    return lambda image: judge_crops(model, [image])[0]
 
 
 def table_rows(file: str, result: FrameResult) -> Iterator[list[Any]]:

@@ -66,6 +66,10 @@ class YuNetDetector:
 
     It finds faces from about 9 pixels in the copy on. OpenCV's detector is not thread-safe, so calls from several threads wait for one
     another; give each thread its own detector where that matters.
+
+    Attributes:
+        max_side: Longer side of the reduced copy, in pixels.
+        min_size_px: Least length of a face's longer side, in pixels of the picture. Like `score_threshold`, both may be changed.
     """
 
     name = "yunet"
@@ -94,6 +98,7 @@ class YuNetDetector:
         _check_limits(score_threshold, max_side, min_size_px)
         self.max_side = max_side
         self.min_size_px = min_size_px
+        self._score_threshold = score_threshold
         self._lock = threading.Lock()
         if not Path(model_path).is_file():
             raise WeightsError(f"there is no YuNet model {str(model_path)!r}; run: emotion-perception download yunet")
@@ -101,6 +106,18 @@ class YuNetDetector:
             self._network = cv2.FaceDetectorYN.create(str(model_path), "", (320, 320), score_threshold, nms_threshold, 5000)
         except cv2.error:
             raise WeightsError(f"{str(model_path)!r} is not a YuNet model in ONNX form; run: emotion-perception download yunet") from None
+
+    @property
+    def score_threshold(self) -> float:
+        """Least score of a face, in [0, 1]."""
+        return self._score_threshold
+
+    @score_threshold.setter
+    def score_threshold(self, value: float) -> None:
+        _check_limits(value, self.max_side, self.min_size_px)
+        with self._lock:
+            self._score_threshold = value
+            self._network.setScoreThreshold(value)
 
     def __call__(self, image: Image) -> list[Face]:
         """Returns the faces of a picture, best score first, in pixels of the picture."""
@@ -130,6 +147,11 @@ class HaarDetector:
 
     Its square boxes are turned into boxes like YuNet's, so that a card's crop fits both; it gives no landmarks. The score is made from
     the cascade's weight (about 0.7 for the weakest real faces, 0.97 for the median one). Calls from several threads wait for one another.
+
+    Attributes:
+        score_threshold: Least score of a face, in [0, 1].
+        max_side: Longer side of the reduced copy, in pixels.
+        min_size_px: Least length of a face's longer side, in pixels of the picture. All three may be changed.
     """
 
     name = "haar"
@@ -186,7 +208,7 @@ class HaarDetector:
 
 def create_detector(
     name: str = "auto", *, min_score: float = 0.6, min_size_px: float = 20.0, max_side: int | None = None, offline: bool = False
-) -> FaceDetector:
+) -> YuNetDetector | HaarDetector:
     """Makes a face detector.
 
     Args:

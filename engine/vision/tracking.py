@@ -53,6 +53,11 @@ class Tracker:
         self._next_id = 1
         self._now_s = -np.inf
 
+    @property
+    def track_ids(self) -> frozenset[int]:
+        """The ids of the tracks that are remembered."""
+        return frozenset(track.track_id for track in self._tracks)
+
     def update(self, boxes: Sequence[BoundingBox], stamp_s: float) -> list[int]:
         """Takes the boxes of one frame and returns the id of each.
 

@@ -12,9 +12,10 @@ from emotion_perception.engine.cards import CropSpec, InputSpec, ModelCard
 from emotion_perception.engine.data import Image
 from emotion_perception.engine.errors import NotLoadedError, UsageError
 from emotion_perception.engine.learners import Learner
-from emotion_perception.engine.pipeline import Pipeline
+from emotion_perception.engine.pipeline import Pipeline, judge_crops
 from emotion_perception.engine.target import BoundingBox, Emotions, FloatArray
 from emotion_perception.engine.vision.faces import YUNET, Face, FaceDetector, YuNetDetector
+from emotion_perception.engine.vision.smoothing import Smoother
 
 COLOURS = {"Happy": (255, 220, 0), "Sad": (0, 0, 255), "Anger": (255, 0, 0), "Disgust": (0, 255, 0)}
 CARD = ModelCard(
@@ -234,6 +235,25 @@ def test_a_scene_learner_judges_the_whole_picture_without_detection() -> None:
         assert (entry.valence, entry.arousal) == (None, None)
 
 
+def test_warming_up_runs_detector_and_network_and_leaves_no_trace() -> None:
+    seen: list[tuple[int, int]] = []
+
+    class Watching(PatchDetector):
+        def __call__(self, image: Image) -> list[Face]:
+            seen.append((image.width, image.height))
+            return super().__call__(image)
+
+    learner = ColourLearner()
+    learner.load()
+    run = Pipeline(learner, Watching())
+    run.warm_up((90, 160))
+    assert (seen, learner.batches) == ([(160, 90)], [1])
+    result = run(frame(("Sad", 100, 100), stamp_s=0.0))
+    assert (result.index, result.faces[0].track_id) == (0, 1)
+    with pytest.raises(NotLoadedError):
+        Pipeline(ColourLearner(), DETECTOR).warm_up()
+
+
 def test_missing_weights_show_at_the_first_frame_even_without_faces() -> None:
     with pytest.raises(NotLoadedError):
         Pipeline(ColourLearner(), DETECTOR)(frame())
@@ -244,6 +264,62 @@ def test_what_a_pipeline_cannot_do_is_refused() -> None:
         Pipeline(ColourLearner(CARD.with_(perceives="clip", crop=None)), DETECTOR)
     with pytest.raises(UsageError, match="max_faces"):
         Pipeline(ColourLearner(), DETECTOR, max_faces=0)
+
+
+def test_what_may_change_between_frames_does() -> None:
+    run, learner = pipeline(smoothing_s=0.0)
+    image = frame(("Sad", 60, 60), ("Happy", 160, 60), ("Anger", 260, 60), stamp_s=1.0)
+    assert len(run(image).faces) == 3
+    run.max_faces, run.smoothing_s = 1, 30.0
+    assert len(run(frame(("Sad", 60, 60), ("Happy", 160, 60), stamp_s=1.1)).faces) == 1
+    assert learner.batches == [3, 1]
+    assert run(frame(("Anger", 60, 60), stamp_s=1.2)).faces[0].category.description == "Sad"  # what came before weighs more now
+    run.smoothing_s = 0.0
+    assert run(frame(("Anger", 60, 60), stamp_s=1.3)).faces[0].category.description == "Anger"
+    with pytest.raises(UsageError, match="-1"):
+        run.smoothing_s = -1.0
+
+
+def test_single_pictures_are_never_smoothed() -> None:
+    run, _ = pipeline(track=False)
+    run.smoothing_s = 30.0
+    assert run.smoothing_s == 0.0
+    assert run.track_ids == frozenset()
+
+
+def test_it_knows_which_faces_may_come_back() -> None:
+    run, _ = pipeline()
+    run(frame(("Sad", 60, 60), ("Happy", 200, 60), stamp_s=1.0))
+    run(frame(stamp_s=1.5))
+    assert run.track_ids == {1, 2}
+    run(frame(("Sad", 60, 60), stamp_s=2.4))
+    assert run.track_ids == {3}  # both were unseen for longer than faces are remembered
+
+
+def test_crops_are_judged_as_they_are_in_one_batch() -> None:
+    learner = ColourLearner(CARD.with_(crop=CropSpec(scale=4.0)))  # were they cut once more, most of each would be border
+    learner.load()
+    crops = [Image(np.full((30 + i, 20, 3), COLOURS[word], np.uint8), 1.0 + i, "face") for i, word in enumerate(("Sad", "Happy"))]
+    crops.append(Image(np.full((5, 5, 3), COLOURS["Anger"], np.uint8)))
+    results = judge_crops(learner, crops, [7, None, 9])
+    assert learner.batches == [3]
+    assert [result.faces[0].category.description for result in results] == ["Sad", "Happy", "Anger"]
+    assert [result.faces[0].track_id for result in results] == [7, None, 9]
+    assert [(result.stamp_s, result.frame_id) for result in results] == [(1.0, "face"), (2.0, "face"), (None, "")]
+    assert results[1].faces[0].box.xyxy.tolist() == [0, 0, 20, 31]
+    assert (results[1].width, results[1].height, results[1].learner) == (20, 31, "colour")
+    assert results[0].faces[0].extras["blue"] == pytest.approx(1.0)
+    assert judge_crops(learner, []) == []
+
+
+def test_crops_of_one_face_are_smoothed_by_its_own_past() -> None:
+    learner = ColourLearner()
+    learner.load()
+    smoothers = [Smoother(30.0), Smoother(30.0)]
+    sad, angry = (np.full((9, 9, 3), COLOURS[word], np.uint8) for word in ("Sad", "Anger"))
+    judge_crops(learner, [Image(sad, 5.0), Image(angry, 1.0)], [1, 2], smoothers)
+    results = judge_crops(learner, [Image(angry, 5.1), Image(angry, 1.1)], [1, 2], smoothers)
+    assert [result.faces[0].category.description for result in results] == ["Sad", "Anger"]
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 500), (3000, 2)])

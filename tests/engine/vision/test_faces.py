@@ -111,6 +111,23 @@ def test_yunet_answers_the_same_from_several_threads(media: dict[str, Image], yu
     assert together == alone
 
 
+@pytest.mark.parametrize("which", ["yunet", "haar"])
+def test_limits_may_change_between_pictures(request: pytest.FixtureRequest, portrait: Path, which: str) -> None:
+    detector = YuNetDetector(request.getfixturevalue("yunet_file")) if which == "yunet" else HaarDetector()
+    image = Image.open(portrait)
+    score = detector(image)[0].box.score
+    detector.score_threshold = min(score + 0.01, 1.0)
+    assert detector.score_threshold > score
+    assert all(face.box.score > score for face in detector(image))
+    detector.score_threshold = 0.6
+    assert detector(image)[0].box.score == pytest.approx(score)
+    detector.min_size_px = 4000.0
+    assert detector(image) == []
+    if which == "yunet":
+        with pytest.raises(UsageError, match="1.5"):
+            detector.score_threshold = 1.5
+
+
 @pytest.mark.parametrize("height_width", [(1, 1), (1, 3000), (3000, 1), (7, 5), (32, 320), (8, 160)])
 @pytest.mark.parametrize("which", ["yunet", "haar"])
 def test_odd_pictures_have_no_faces(which: str, height_width: tuple[int, int], request: pytest.FixtureRequest) -> None:
