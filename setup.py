@@ -64,6 +64,8 @@ onnx = ["onnx", "onnxruntime", "onnxscript"]
 train = ["tensorboard", "torchmetrics", "scikit-learn", "matplotlib"]
 torch = ["torch>=2.2"]
 video = ["av>=14.1"]  # rotation of frames
+# ROS 2's wire without ROS 2. Cyclone DDS has no wheel for Linux on ARM; there, the nodes run on ROS 2's own rclpy.
+dds = ["cyclonedds>=11.0.1,<12; sys_platform != 'linux' or platform_machine == 'x86_64'", "rosbags>=0.11", "ruamel.yaml"]
 test = ["pytest>=7.4", "hypothesis", "ruff", "mypy", "setuptools>=59.6", "wheel"]
 
 setup(
@@ -97,11 +99,17 @@ setup(
         "onnx": onnx,
         "train": train,
         "video": video,
-        "all": [*torch, *vision, *onnx, *train, *video],
+        "dds": dds,
+        "all": [*torch, *vision, *onnx, *train, *video, *dds],
         "test": test,
     },
     entry_points={
-        "console_scripts": [f"emotion-perception = {NAME}.commands:main"],
+        "console_scripts": [
+            f"emotion-perception = {NAME}.commands:main",
+            # `ros2 run emotion_perception ...`, and what launch files start.
+            f"face_emotion_node = {NAME}.ros2_nodes.face_emotion_node:main",
+            f"scene_emotion_node = {NAME}.ros2_nodes.scene_emotion_node:main",
+        ],
         f"{NAME}.learners": [f"esr = {NAME}.learners.esr:FacialEmotionLearner"],
     },
     zip_safe=False,
