@@ -14,14 +14,13 @@ import argparse
 import datetime
 import json
 import logging
-import os
-import platform
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.machine import machine
 from emotion_perception import FacialEmotionLearner
 from emotion_perception.engine.datasets import EmotionDataset, FERPlus
 from emotion_perception.engine.storage import atomic_write
@@ -43,7 +42,7 @@ def main() -> None:
     joint = {"schedule": "joint", "max_training_epoch": joint_epochs, "branch_share": options.share}
     joint |= {"optimizer": options.joint_optimizer, "lr": options.joint_lr}
     runs = {str(how["schedule"]): _train(options, train, valid, how) for how in ({"lr": options.lr, **published}, joint)}
-    result = {"date": datetime.date.today().isoformat(), "machine": _machine(), "data": _data(train, valid), "options": _shown(options)}
+    result = {"date": datetime.date.today().isoformat(), "machine": machine(), "data": _data(train, valid), "options": _shown(options)}
     result |= {"runs": runs, "outcome": _outcome(runs)}
     target = options.output / f"{result['date']}-{options.name}"
     with atomic_write(target.with_suffix(".json")) as file:
@@ -108,23 +107,6 @@ def _outcome(runs: dict[str, Any]) -> dict[str, Any]:
     reached = next((row["compute"] for row in runs["joint"]["history"] if row["val_accuracy"] >= goal), None)
     share = None if reached is None else reached / whole
     return {"goal_accuracy": goal, "published_compute": whole, "joint_compute": reached, "share": share}
-
-
-def _machine() -> dict[str, Any]:
-    import torch
-
-    facts = Path("/proc/cpuinfo")
-    lines = facts.read_text().splitlines() if facts.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else names[0] if names else platform.processor()
-    return {
-        "device": device,
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-    }
 
 
 def _data(train: EmotionDataset, valid: EmotionDataset) -> dict[str, Any]:
