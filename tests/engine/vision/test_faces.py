@@ -124,7 +124,7 @@ def test_limits_may_change_between_pictures(request: pytest.FixtureRequest, port
     detector.min_size_px = 4000.0
     assert detector(image) == []
     if which == "yunet":
-        with pytest.raises(UsageError, match="1.5"):
+        with pytest.raises(UsageError, match=r"1\.5"):
             detector.score_threshold = 1.5
 
 
