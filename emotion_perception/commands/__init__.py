@@ -1,7 +1,7 @@
 """The command line: one module per command, imported only when that command runs, so that ``--help`` costs milliseconds.
 
 A command is a module of this package with a function `run` (its docstring and annotations make the help) and a tuple `EXAMPLES`, plus
-its line in `COMMANDS`.
+its line in `COMMANDS`. A module may name another class of command as `COMMAND`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ COMMANDS = {
     "predict": "Perceives emotions in pictures.",
     "video": "Perceives emotions in a video file, frame by frame.",
     "webcam": "Perceives emotions in front of a camera.",
+    "node": "Runs a learner's ROS 2 node, with or without a ROS installation.",
+    "camera": "Publishes a video, a picture or a webcam as a ROS 2 topic.",
+    "echo": "Prints the messages of a ROS 2 topic.",
+    "bag": "Perceives emotions in a recorded ROS 2 bag.",
     "prepare": "Cuts the faces out of AffectNet's pictures.",
     "train": "Trains a learner on a data set.",
     "eval": "Measures a learner on a labelled data set.",

@@ -46,7 +46,7 @@ class Commands(_QuickHelp, typer.core.TyperGroup):
             raise unknown_name("command", cmd_name, COMMANDS)
         module = importlib.import_module(f"emotion_perception.commands.{cmd_name}")
         one = typer.Typer(**_PLAIN)
-        one.command(cmd_name, cls=Command, epilog=_examples(module.EXAMPLES))(module.run)
+        one.command(cmd_name, cls=getattr(module, "COMMAND", Command), epilog=_examples(module.EXAMPLES))(module.run)
         return typer.main.get_command(one)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
