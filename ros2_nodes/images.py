@@ -124,7 +124,7 @@ def _converted(message: Any) -> Pixels:
     if encoding not in ENCODINGS:
         nearest = get_close_matches(encoding.lower(), [name.lower() for name in ENCODINGS], n=1)
         hint = next((f"did you mean {name!r}? " for name in ENCODINGS if [name.lower()] == nearest), "")
-        raise InputError(f"cannot convert image encoding {encoding!r}; {hint}known: {', '.join(ENCODINGS)}")
+        raise InputError(f"cannot convert image encoding {encoding[:40]!r}; {hint}known: {', '.join(ENCODINGS)}")
     if height < 1 or width < 1:
         raise InputError(f"{_named(message)} has no pixels; check the driver that publishes it")
     data = _buffer(message)
@@ -243,4 +243,4 @@ def _check_length(message: Any, data: Pixels, least: int) -> None:
 
 
 def _named(message: Any) -> str:
-    return f"image of {int(message.width)}x{int(message.height)} in {str(message.encoding)!r}"
+    return f"image of {int(message.width)}x{int(message.height)} in {str(message.encoding)[:40]!r}"

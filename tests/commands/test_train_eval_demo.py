@@ -107,7 +107,7 @@ def test_missing_and_empty_data_are_one_line(command, tmp_path: Path, verb: str)
 
 
 def test_demo_prints_the_face_and_draws_two_pictures(command, tiny_weights: Path, tmp_path: Path) -> None:
-    status, out, _ = command("demo", "--weights", tiny_weights, "--output", tmp_path / "out")
+    status, out, _ = command("demo", "--weights", tiny_weights, "--output", tmp_path / "out", "--no-ros")
     assert status == 0
     header, row, *_ = out.splitlines()
     assert header.split()[:4] == ["file", "face", "box", "emotion"]
@@ -118,3 +118,13 @@ def test_demo_prints_the_face_and_draws_two_pictures(command, tiny_weights: Path
     assert plot.shape == (720, 720, 3)
     # Beside grey lines and words there is the coloured point.
     assert (np.ptp(plot.astype(int), axis=2) > 100).sum() > 50
+
+
+def test_demo_shows_what_camera_and_node_send(command, tiny_weights: Path, tmp_path: Path) -> None:
+    pytest.importorskip("cyclonedds", reason="cyclonedds is not installed; it comes with the extra 'dds'")
+    status, out, _ = command("demo", "--weights", tiny_weights, "--output", tmp_path / "out")
+    assert status == 0, (tmp_path / "out" / "ros2_node.log").read_text()
+    assert "$ emotion-perception node esr" in out
+    assert "ids: [f00001]" in out or "- f00001" in out
+    assert [line for line in out.splitlines() if line.startswith("expression: ")]
+    assert "published" in (tmp_path / "out" / "ros2_node.log").read_text()  # the camera was ended, and said so
