@@ -32,15 +32,15 @@ class Augmentation:
         erase: Probability that a random box of up to a quarter of the picture is filled with grey.
     """
 
-    scale: tuple[float, float] = (0.8, 1.3)
-    shift: float = 0.08
-    rotation_deg: float = 20.0
+    scale: tuple[float, float] = (0.85, 1.3)
+    shift: float = 0.06
+    rotation_deg: float = 15.0
     flip: float = 0.5
-    light: float = 0.35
+    light: float = 0.3
     cast: float = 0.25
     grey: float = 0.3
-    blur: float = 0.2
-    erase: float = 0.2
+    blur: float = 0.15
+    erase: float = 0.1
 
     def __call__(self, picture: Pixels, size: int, seed: tuple[int, int, int], zoom: float = 1.0) -> Pixels:
         """Returns a changed copy at the network's size.
