@@ -18,6 +18,7 @@ from torch.nn.functional import log_softmax
 
 from emotion_perception.engine.errors import DatasetError
 from emotion_perception.engine.training.loop import Batch, Stage
+from emotion_perception.engine.training.norms import settle_batch_norms
 from emotion_perception.engine.training.pictures import Pictures
 from emotion_perception.engine.training.precision import autocast
 from emotion_perception.engine.training.schedules import constant, one_cycle, step_decay
@@ -26,6 +27,9 @@ from emotion_perception.learners.esr.diversity import diversity_loss
 from emotion_perception.learners.esr.model import ESR
 
 Numbers = NDArray[np.int64]
+
+# Enough pictures for steady statistics of batch norm; more change nothing that can be measured.
+_SETTLE_PICTURES = 2048
 
 
 @dataclass(frozen=True)
@@ -136,7 +140,7 @@ def joint_stage(model: ESR, train: Pictures, val: Pictures | None, recipe: Recip
         optimizer=optimizer,
         rate=one_cycle(),
         prepare=prepare,
-        validate=lambda: _validate_emotion(model, val, current["size"], branches, device, recipe.precision),
+        validate=lambda: _validate_emotion(model, train, val, recipe, current["size"], branches, device),
         monitor="val_accuracy" if val else "loss",
         higher_is_better=val is not None,
         validate_every=recipe.validate_every,
@@ -179,7 +183,7 @@ def _branch_stage(model: ESR, train: Pictures, val: Pictures | None, recipe: Rec
         optimizer=torch.optim.SGD(groups, recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay),
         rate=step_decay(epochs, every=10, factor=0.5),
         prepare=prepare,
-        validate=lambda: _validate_emotion(model, val, recipe.size, newest + 1, device, recipe.precision),
+        validate=lambda: _validate_emotion(model, train, val, recipe, recipe.size, newest + 1, device),
         monitor="val_accuracy" if val else "loss",
         higher_is_better=val is not None,
         validate_every=recipe.validate_every,
@@ -285,12 +289,30 @@ def _branch_losses(
     return total, numbers
 
 
-def _validate_emotion(model: ESR, val: Pictures | None, size: int, branches: int, device: torch.device, precision: str) -> dict[str, float]:
+def _settle(model: ESR, train: Pictures, recipe: Recipe, size: int, branches: int, device: torch.device) -> None:
+    """Measures the statistics of batch norm on training pictures as inference sees them: those of training can cost two points."""
+    numbers = _shuffled(train.labelled, recipe.seed, 1 << 18, 0)[:_SETTLE_PICTURES]
+    parts = [model.base, *model.branches[:branches]]
+
+    def forward(images: Tensor) -> None:
+        with autocast(device, recipe.precision):
+            features = model.base(images)
+            for branch in model.branches[:branches]:
+                branch(features)
+
+    steps = max(1, len(numbers) // train.batch_size)  # equal parts, as a small last batch would count as much as the others
+    settle_batch_norms(parts, forward, (train.batch(part, size)[0].to(device) for part in np.array_split(numbers, steps)))
+
+
+def _validate_emotion(
+    model: ESR, train: Pictures, val: Pictures | None, recipe: Recipe, size: int, branches: int, device: torch.device
+) -> dict[str, float]:
+    _settle(model, train, recipe, size, branches, device)
     if val is None:
         return {}
     judged = np.flatnonzero(val.dataset.targets.index >= 0)
     truth = torch.from_numpy(val.dataset.targets.index[judged])
-    probabilities = outputs_of(model, val, judged, size, branches, device, precision)[0].softmax(-1)
+    probabilities = outputs_of(model, val, judged, size, branches, device, recipe.precision)[0].softmax(-1)
     single = (probabilities.argmax(-1) == truth[:, None]).double().mean(0)
     ensemble = (probabilities.mean(1).argmax(-1) == truth).double().mean()
     return {"val_accuracy": float(ensemble), "val_best_branch_accuracy": float(single.max())}
