@@ -237,7 +237,8 @@ def solve_affect(model: ESR, train: Pictures, recipe: Recipe, device: torch.devi
         most: Most pictures to fit on, drawn at random.
     """
     numbers = _shuffled(train.with_affect, recipe.seed, 1 << 17, 0)[:most]
-    logits, _ = outputs_of(model, train, numbers, recipe.size, len(model.branches), device, recipe.precision)
+    # In full precision, as inference runs: weights solved for rounded logits are those of another problem.
+    logits, _ = outputs_of(model, train, numbers, recipe.size, len(model.branches), device, "fp32")
     target = train.affect[numbers].astype(np.float64)
     for i, branch in enumerate(model.branches):
         features = np.hstack([logits[:, i].clamp_min(0).double().numpy(), np.ones((len(numbers), 1))])

@@ -242,7 +242,7 @@ def affect_run(stripes):
     affect = random.uniform(-0.8, 0.8, (24, 2)).astype(np.float32)
     pictures = Pictures(stripes([0, 1, 2, 3] * 6, affect=affect), 8)
     model = network(2)
-    recipe = Recipe(epochs=1, affect_epochs=2, lr=0.5, size=54)
+    recipe = Recipe(epochs=1, affect_epochs=2, lr=0.5, size=54, precision="fp32")
     # Fresh branches say nearly the same of every picture; here they get logits of the size that trained ones have.
     logits, _ = outputs_of(model, pictures, np.arange(24), 54, 2, CPU, "fp32")
     with torch.no_grad():
