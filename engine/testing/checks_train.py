@@ -70,7 +70,8 @@ def check_fit_lowers_the_loss(case: Case, folder: Path) -> None:
         stages.setdefault(str(row.get("stage", "")), []).append(row["loss"])
     compared = {stage: losses for stage, losses in stages.items() if len(losses) > 1}
     assert compared, f"no stage has two epochs, so nothing can fall; give the case more epochs: {stages}"
-    risen = {stage: losses for stage, losses in compared.items() if not losses[-1] < losses[0]}
+    # By more than rounding: in another order the same losses have another sum.
+    risen = {stage: losses for stage, losses in compared.items() if not losses[-1] < losses[0] - 1e-4 * abs(losses[0])}
     assert risen == {}, f"the loss did not fall in {risen}"
 
 
