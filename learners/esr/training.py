@@ -140,7 +140,7 @@ def joint_stage(model: ESR, train: Pictures, val: Pictures | None, recipe: Recip
         optimizer=optimizer,
         rate=one_cycle(),
         prepare=prepare,
-        validate=lambda: _validate_emotion(model, train, val, recipe, current["size"], branches, device),
+        validate=lambda: _settle_and_validate(model, train, val, recipe, current["size"], branches, device),
         monitor="val_accuracy" if val else "loss",
         higher_is_better=val is not None,
         validate_every=recipe.validate_every,
@@ -183,7 +183,7 @@ def _branch_stage(model: ESR, train: Pictures, val: Pictures | None, recipe: Rec
         optimizer=torch.optim.SGD(groups, recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay),
         rate=step_decay(epochs, every=10, factor=0.5),
         prepare=prepare,
-        validate=lambda: _validate_emotion(model, train, val, recipe, recipe.size, newest + 1, device),
+        validate=lambda: _settle_and_validate(model, train, val, recipe, recipe.size, newest + 1, device),
         monitor="val_accuracy" if val else "loss",
         higher_is_better=val is not None,
         validate_every=recipe.validate_every,
@@ -305,7 +305,7 @@ def _settle(model: ESR, train: Pictures, recipe: Recipe, size: int, branches: in
     settle_batch_norms(parts, forward, (train.batch(part, size)[0].to(device) for part in np.array_split(numbers, steps)))
 
 
-def _validate_emotion(
+def _settle_and_validate(
     model: ESR, train: Pictures, val: Pictures | None, recipe: Recipe, size: int, branches: int, device: torch.device
 ) -> dict[str, float]:
     _settle(model, train, recipe, size, branches, device)
