@@ -50,8 +50,8 @@ class Statistics:
             age_s: Seconds from its stamp until now; None without a stamp.
             work_ms: Milliseconds of detection and inference.
         """
-        self.counts.processed += 1
         with self._lock:
+            self.counts.processed += 1
             self._work_ms.append(work_ms)
             if age_s is not None and 0.0 <= age_s < _LONGEST_AGE_S:
                 self._latency_ms.append(age_s * 1e3)
@@ -65,11 +65,11 @@ class Statistics:
     def values(self) -> dict[str, str]:
         """Returns counts and times by name, as text for people; ``-`` where there is nothing to say yet."""
         with self._lock:
-            latency, work = sorted(self._latency_ms), sorted(self._work_ms)
+            processed, latency, work = self.counts.processed, sorted(self._latency_ms), sorted(self._work_ms)
         age = self.age_s
         return {
             "frames received": str(self.counts.received),
-            "frames processed": str(self.counts.processed),
+            "frames processed": str(processed),
             "frames dropped": str(self.counts.dropped),
             "frames refused": str(self.counts.refused),
             "frames failed": str(self.counts.failed),
