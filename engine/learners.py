@@ -13,15 +13,18 @@ import numpy as np
 
 from emotion_perception.engine.cards import ModelCard
 from emotion_perception.engine.data import Color
-from emotion_perception.engine.errors import NotLoadedError, UsageError, WeightsError
+from emotion_perception.engine.errors import EmotionPerceptionError, NotLoadedError, UsageError, WeightsError
 from emotion_perception.engine.target import Emotions, FloatArray
 
 if TYPE_CHECKING:
     import torch
 
-    from emotion_perception.engine.inference import Backend
+    from emotion_perception.engine.inference import Backend, OnnxBackend
+    from emotion_perception.engine.inference.choice import Choice
 
 logger = logging.getLogger(__name__)
+
+BACKENDS = ("auto", "torch", "onnxruntime")
 
 
 class Learner(ABC):
@@ -37,7 +40,7 @@ class Learner(ABC):
 
     card: ModelCard = None  # type: ignore[assignment]  # every learner's class sets it
 
-    # Names of the network's outputs, in the order it returns them.
+    # Names of the outputs of what `deployed` makes of the network, in the order it returns them.
     output_names: ClassVar[tuple[str, ...]]
 
     # The folder of weights that comes with the package, where there is one.
@@ -50,7 +53,13 @@ class Learner(ABC):
             raise TypeError(f"{cls.__name__} needs a class attribute `card`, a ModelCard")
 
     def __init__(
-        self, *, batch_size: int = 32, temp_path: str | Path = "temp", device: str = "auto", device_ind: tuple[int, ...] | list[int] = (0,)
+        self,
+        *,
+        batch_size: int = 32,
+        temp_path: str | Path = "temp",
+        device: str = "auto",
+        device_ind: tuple[int, ...] | list[int] = (0,),
+        backend: str = "auto",
     ) -> None:
         """Stores the arguments.
 
@@ -59,8 +68,13 @@ class Learner(ABC):
             temp_path: Folder for downloads and exported models.
             device: ``auto`` (a GPU if there is one), ``cpu`` or ``cuda``; without a GPU, ``cuda`` warns and uses the CPU.
             device_ind: Indices of the GPUs; one process uses the first, those of `torchrun` one each.
+            backend: What runs the network. ``torch``; ``onnxruntime``, which exports the model at `load` where that was not done before;
+                ``auto``: an exported model beside the weights, else what `tune` found to be the fastest here, else torch.
         """
         check_device(device)
+        if backend not in BACKENDS:
+            raise UsageError(f"backend is {backend!r}, expected one of {', '.join(BACKENDS)}")
+        self.backend = backend
         if batch_size < 1:
             raise UsageError(f"batch_size is {batch_size}, expected at least 1")
         self.batch_size = batch_size
@@ -69,6 +83,8 @@ class Learner(ABC):
         self.device_ind = device_ind
         self._model: torch.nn.Module | None = None
         self._backend: Backend | None = None
+        self._folder: Path | None = None  # the weights are those in there
+        self._optimized: Path | None = None  # the exported model that `save` keeps
 
     # ---- what each learner brings -------------------------------------------------------------------------------------
 
@@ -76,9 +92,16 @@ class Learner(ABC):
     def build_model(self, card: ModelCard) -> torch.nn.Module:
         """Builds the network a card describes, with fresh weights, in evaluation mode, on the CPU."""
 
+    def deployed(self, model: torch.nn.Module) -> torch.nn.Module:
+        """Returns what back ends run and `optimize` exports: the network itself, or a copy of it made for speed.
+
+        It takes what the network takes and returns a tuple of tensors, named by `output_names`.
+        """
+        return model
+
     @abstractmethod
     def emotions(self, outputs: Mapping[str, FloatArray]) -> Emotions:
-        """Turns the network's outputs (arrays named by `output_names`, n rows each) into `Emotions`."""
+        """Turns what `deployed` returns (arrays named by `output_names`, n rows each) into `Emotions`."""
 
     @abstractmethod
     def fit(
@@ -120,9 +143,14 @@ class Learner(ABC):
 
     @property
     def model(self) -> torch.nn.Module:
-        """The network. Raises `NotLoadedError` before there is one."""
+        """The network. Raises `NotLoadedError` before there is one.
+
+        Where an exported model was loaded, the network is read from the weights beside it when it is first asked for.
+        """
         if self._model is None:
-            raise self._not_loaded()
+            if self._folder is None:
+                raise self._not_loaded()
+            self._model = self._read_model(self._folder)[1]
         return self._model
 
     @property
@@ -132,7 +160,7 @@ class Learner(ABC):
 
     @property
     def backend_name(self) -> str:
-        """What runs the network and where, for people: ``torch cpu``, ``onnxruntime cpu``; empty before there are weights."""
+        """What runs the network and where, for people: ``torch cpu``, ``onnxruntime cpu int8``; empty before there are weights."""
         return getattr(self._backend, "name", "")
 
     def infer(self, batch: Any, color: Color = "rgb") -> Emotions:
@@ -186,14 +214,13 @@ class Learner(ABC):
         """
         from emotion_perception.engine.weights import EXPORTED_NAME, save_folder
 
-        optimized = getattr(self._backend, "path", None)
         tensors = self.model.state_dict()
         if half:
             tensors = {name: value.half() if value.is_floating_point() else value for name, value in tensors.items()}
-        return save_folder(Path(path), self.card, tensors, {EXPORTED_NAME: optimized} if optimized else {})
+        return save_folder(Path(path), self.card, tensors, {EXPORTED_NAME: self._optimized} if self._optimized else {})
 
     def load(self, path: str | Path | None = None) -> None:
-        """Reads a folder written by `save`; nothing in it is ever executed. A model optimised before is used for `infer`.
+        """Reads a folder written by `save`; nothing in it is ever executed. A model optimised before is used for `infer`, without torch.
 
         Args:
             path: The folder; the weights that come with the package if None.
@@ -201,24 +228,51 @@ class Learner(ABC):
         Raises:
             WeightsError: Missing, truncated or another learner's files; the learner stays as it was.
         """
-        from emotion_perception.engine.inference import OnnxBackend, TorchBackend
-        from emotion_perception.engine.weights import EXPORTED_NAME, load_folder
+        from emotion_perception.engine.weights import EXPORTED_NAME, read_card
 
         if path is None and self.default_weights is None:
             raise UsageError(f"{self.name} comes without weights; give the folder of some, or download() them")
         folder = Path(path or self.default_weights or "")
-        card, tensors = load_folder(folder, self.name)
-        model = self.build_model(card)
-        self._load_state(model, tensors, folder)
-        backend: Backend = TorchBackend(model, self.output_names, self.torch_device())
-        if (folder / EXPORTED_NAME).is_file():
-            exported = OnnxBackend(folder / EXPORTED_NAME, self.output_names, self.device, self.name)
-            if dict(exported.card.architecture) != dict(card.architecture):
-                other = f"{EXPORTED_NAME} in {str(folder)!r} is of another network than the weights beside it"
-                raise WeightsError(f"{other}; run optimize and save again")
-            backend = exported
-        self.card = card
-        self._use(model, backend)
+        card = read_card(folder, self.name)
+        exported = folder / EXPORTED_NAME if (folder / EXPORTED_NAME).is_file() else None
+        if exported is not None and self.backend != "torch":
+            backend = self._open_exported(exported, card)
+            self.card = card
+            self._use(None, backend, folder)
+            self._optimized = exported
+            return
+        if not self._use_remembered(folder, card):
+            card, model = self._read_model(folder)
+            self.card = card
+            self._use(model, folder=folder)
+        self._optimized = exported
+        self._obey()
+
+    def tune(self) -> str:
+        """Finds out, once, which back end is the fastest on this machine, remembers it, and uses it for `infer`.
+
+        With ``backend="auto"`` and weights from a folder, torch is measured against an export of the network to ONNX, whose answers are
+        the same within 1e-4. That takes some seconds (``EMOTION_PERCEPTION_TUNE=0`` forbids it); later, `load` knows. Otherwise, or
+        where ONNX Runtime or the exporter is not installed, nothing changes. Call it after `load`, before anything changes the network.
+
+        Returns:
+            What runs the network now, as `backend_name`.
+        """
+        from emotion_perception.engine.inference import TorchBackend
+        from emotion_perception.engine.inference.choice import may_measure, measure
+
+        if self.backend != "auto" or self._folder is None or not isinstance(self._backend, TorchBackend):
+            return self.backend_name
+        choice = self._choice(self._folder, self.card)
+        if choice.backend is None and may_measure():
+            try:
+                exported = self._export_once(choice.file)
+            except EmotionPerceptionError as error:
+                logger.info("%s stays on torch: %s", self.name, error)
+                return self.backend_name
+            choice.remember(measure({"torch": self._backend, "onnxruntime": exported}, self.card))
+        self._use_remembered(self._folder, self.card)
+        return self.backend_name
 
     def optimize(self, target_device: str | None = None, do_constant_folding: bool = True) -> Path:
         """Exports the model to ONNX, checks that it gives the same answers, and uses it for `infer` from then on.
@@ -239,8 +293,9 @@ class Learner(ABC):
         device = target_device or self.device
         check_device(device)
         file = Path(self.temp_path) / f"{self.name}.onnx"
-        export_onnx(self.model, file, self.card, self.output_names, do_constant_folding)
+        export_onnx(self.deployed(self.model), file, self.card, self.output_names, do_constant_folding)
         self._backend = OnnxBackend(file, self.output_names, device, self.name)
+        self._optimized = file
         return file
 
     def reset(self) -> None:
@@ -262,9 +317,74 @@ class Learner(ABC):
 
     # ---- for learners -------------------------------------------------------------------------------------------------
 
-    def _use(self, model: torch.nn.Module, backend: Backend) -> None:
-        """Makes a network and the back end that runs it current."""
-        self._model, self._backend = model, backend
+    def _use(self, model: torch.nn.Module | None, backend: Backend | None = None, folder: Path | None = None) -> None:
+        """Makes a network current.
+
+        Args:
+            model: The network; None where it is to be read from ``folder`` when it is asked for.
+            backend: What runs it; torch if None.
+            folder: Where its weights are from, so that what was found out about them can be remembered.
+        """
+        from emotion_perception.engine.inference import TorchBackend
+
+        if backend is None:
+            assert model is not None
+            backend = TorchBackend(model, self.output_names, self.torch_device(), self.deployed)
+        self._model, self._backend, self._folder, self._optimized = model, backend, folder, None
+
+    def _read_model(self, folder: Path) -> tuple[ModelCard, torch.nn.Module]:
+        """Reads card and network from a folder of weights."""
+        from emotion_perception.engine.weights import load_folder
+
+        card, tensors = load_folder(folder, self.name)
+        model = self.build_model(card)
+        self._load_state(model, tensors, folder)
+        return card, model
+
+    def _obey(self) -> None:
+        """Exports the network, where ONNX Runtime is asked for and torch runs it."""
+        from emotion_perception.engine.inference import TorchBackend
+
+        if self.backend == "onnxruntime" and self._folder is not None and isinstance(self._backend, TorchBackend):
+            self._backend = self._export_once(self._choice(self._folder, self.card).file)
+
+    def _export_once(self, file: Path) -> OnnxBackend:
+        """Opens the cache's export of the network; makes it first where it is missing."""
+        from emotion_perception.engine.inference import export_onnx
+
+        if not file.is_file():
+            logger.info("%s is exported to ONNX, once for these weights", self.name)
+            export_onnx(self.deployed(self.model), file, self.card, self.output_names)
+        return self._open_exported(file, self.card)
+
+    def _use_remembered(self, folder: Path, card: ModelCard) -> bool:
+        """Uses the export in the cache, where there is one that is the fastest here or asked for; says whether."""
+        from emotion_perception.engine.inference.choice import is_known
+
+        if self.backend == "torch" or not is_known(self.name):
+            return False
+        choice = self._choice(folder, card)
+        if not choice.file.is_file() or (self.backend == "auto" and choice.backend != "onnxruntime"):
+            return False
+        backend = self._open_exported(choice.file, card)
+        self.card = card
+        self._use(self._model if folder == self._folder else None, backend, folder)
+        return True
+
+    def _choice(self, folder: Path, card: ModelCard) -> Choice:
+        from emotion_perception.engine.inference.choice import Choice
+
+        return Choice.of(folder, card, self.device)
+
+    def _open_exported(self, file: Path, card: ModelCard) -> OnnxBackend:
+        """Opens an exported model of the network that a card describes."""
+        from emotion_perception.engine.inference import OnnxBackend
+
+        exported = OnnxBackend(file, self.output_names, self.device, self.name)
+        if dict(exported.card.architecture) != dict(card.architecture):
+            other = f"{file.name} in {str(file.parent)!r} is of another network than the weights beside it"
+            raise WeightsError(f"{other}; run optimize and save again")
+        return exported
 
     def _load_state(self, model: torch.nn.Module, tensors: Mapping[str, torch.Tensor], source: str | Path) -> None:
         """Loads tensors into a network strictly, or raises `WeightsError` that names the first misfit."""

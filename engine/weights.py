@@ -30,6 +30,7 @@ __all__ = [
     "load_folder",
     "load_state",
     "load_torch",
+    "read_card",
     "save_folder",
 ]
 
@@ -72,6 +73,21 @@ def save_folder(
     return Path(path)
 
 
+def read_card(path: str | Path, learner: str) -> ModelCard:
+    """Reads the card of a weights folder that `save_folder` wrote.
+
+    Args:
+        path: The folder.
+        learner: Registered name of the learner that wants the weights.
+
+    Raises:
+        WeightsError: The folder or its card is missing, damaged, of another version or of another learner.
+    """
+    folder = _existing(path)
+    with folder_reading(folder):
+        return _own_card(folder, learner)
+
+
 def load_folder(path: str | Path, learner: str) -> tuple[ModelCard, dict[str, torch.Tensor]]:
     """Reads a weights folder that `save_folder` wrote.
 
@@ -85,18 +101,9 @@ def load_folder(path: str | Path, learner: str) -> tuple[ModelCard, dict[str, to
     Raises:
         WeightsError: The folder, its card or its tensors are missing, damaged, of another version or of another learner.
     """
-    folder = Path(path)
-    if not folder.is_dir():
-        kind = "a file, not a folder" if folder.exists() else "not there"
-        raise WeightsError(f"weights folder {str(folder)!r} is {kind}; give a folder written by save() or download()")
+    folder = _existing(path)
     with folder_reading(folder):
-        try:
-            card = ModelCard.read(folder)
-        except WeightsError as error:
-            raise error if str(folder) in str(error) else WeightsError(f"{str(folder)!r}: {error}") from None
-        if card.learner != learner:
-            raise WeightsError(f"{str(folder)!r} holds weights of {card.learner!r}, not of {learner!r}; load them with that learner")
-        return card, _read_safetensors(folder / MODEL_NAME, learner)
+        return _own_card(folder, learner), _read_safetensors(folder / MODEL_NAME, learner)
 
 
 def load_state(model: torch.nn.Module, tensors: Mapping[str, torch.Tensor], source: str) -> None:
@@ -151,6 +158,24 @@ def load_torch(path: str | Path) -> dict[str, torch.Tensor]:
         kind = type(content).__name__
         raise WeightsError(f"weights file {str(file)!r} holds a {kind} that is not a state dict; give the model's own file")
     return dict(content)
+
+
+def _existing(path: str | Path) -> Path:
+    folder = Path(path)
+    if not folder.is_dir():
+        kind = "a file, not a folder" if folder.exists() else "not there"
+        raise WeightsError(f"weights folder {str(folder)!r} is {kind}; give a folder written by save() or download()")
+    return folder
+
+
+def _own_card(folder: Path, learner: str) -> ModelCard:
+    try:
+        card = ModelCard.read(folder)
+    except WeightsError as error:
+        raise error if str(folder) in str(error) else WeightsError(f"{str(folder)!r}: {error}") from None
+    if card.learner != learner:
+        raise WeightsError(f"{str(folder)!r} holds weights of {card.learner!r}, not of {learner!r}; load them with that learner")
+    return card
 
 
 def _read_safetensors(file: Path, learner: str) -> dict[str, torch.Tensor]:

@@ -10,6 +10,8 @@ import pytest
 # Before the first import of torch. Tests compute little: one thread is the fastest, and leaves the other cores to whoever runs beside.
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
+# A choice between back ends takes seconds of measuring with every fresh cache; the tests of the choice take this away again.
+os.environ["EMOTION_PERCEPTION_TUNE"] = "0"
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA_VARIABLE = "EMOTION_PERCEPTION_TEST_DATA"

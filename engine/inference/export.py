@@ -16,7 +16,9 @@ import numpy as np
 
 from emotion_perception.engine.cards import ModelCard
 from emotion_perception.engine.errors import WeightsError
-from emotion_perception.engine.inference.backends import CARD_KEY, INPUT_NAME, OnnxBackend, TorchBackend, require
+from emotion_perception.engine.inference.backends import require
+from emotion_perception.engine.inference.onnx_backend import CARD_KEY, INPUT_NAME, OnnxBackend
+from emotion_perception.engine.inference.torch_backend import TorchBackend
 from emotion_perception.engine.storage import atomic_write
 from emotion_perception.engine.target import FloatArray
 

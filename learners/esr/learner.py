@@ -31,7 +31,7 @@ class FacialEmotionLearner(Learner):
     """
 
     card = CARD
-    output_names: ClassVar[tuple[str, ...]] = ("logits", "affect")
+    output_names: ClassVar[tuple[str, ...]] = ("probabilities", "affect", "logits", "branch_affect")
     default_weights: ClassVar[Path] = Path(__file__).parent / "weights"
 
     def __init__(
@@ -53,6 +53,7 @@ class FacialEmotionLearner(Learner):
         max_tuning_epoch: int = 1,
         diversify: bool = False,
         *,
+        backend: str = "auto",
         voting: str = "probability",
         schedule: str = "published",
         later_epochs: int | None = None,
@@ -89,6 +90,7 @@ class FacialEmotionLearner(Learner):
             base_path_to_dataset: AffectNet folder that `fit` and `eval` use without a data set.
             max_tuning_epoch: Epochs of the affect heads, with ``affect_fit="gradient"``.
             diversify: Use CBAM and the diversity loss (ESR*).
+            backend: ``auto``, ``torch`` or ``onnxruntime``; see `Learner`.
             voting: ``probability`` (mean over branches) or ``plurality`` (most branches, ties broken by probability).
             schedule: ``published`` (branch after branch) or ``joint`` (all branches in one pass).
             later_epochs: Published schedule: epochs of every later branch; None = 40 % of ``max_training_epoch``, as published.
@@ -107,7 +109,7 @@ class FacialEmotionLearner(Learner):
             diversity_weight: Weight of the diversity loss.
             seed: Of everything random in training.
         """
-        super().__init__(batch_size=batch_size, temp_path=temp_path, device=device, device_ind=tuple(device_ind))
+        super().__init__(batch_size=batch_size, temp_path=temp_path, device=device, device_ind=tuple(device_ind), backend=backend)
         for name, value, allowed in (
             ("voting", voting, ("probability", "plurality")),
             ("schedule", schedule, ("published", "joint")),
@@ -167,34 +169,38 @@ class FacialEmotionLearner(Learner):
             torch.manual_seed(self.seed)
             model = self.build_model(card)
         self.card, self._backbone_fixed = card, False
-        self._run_with(model)
+        self._use(model)
+
+    def deployed(self, model: torch.nn.Module) -> torch.nn.Module:
+        """Returns a copy without batch norm, and with the ensemble's mean at its end."""
+        from emotion_perception.learners.esr.model import ESR, Deployed
+
+        assert isinstance(model, ESR)
+        return Deployed(model)
 
     def emotions(self, outputs: Mapping[str, FloatArray]) -> Emotions:
         """Combines the branches.
 
         Args:
-            outputs: ``logits`` (n, branches, 8) and ``affect`` (n, branches, 2).
+            outputs: ``probabilities`` (n, 8) and ``affect`` (n, 2), the means over the branches; ``logits`` (n, branches, 8) and
+                ``branch_affect`` (n, branches, 2).
 
         Returns:
             Mean probabilities and mean affect; the class by ``voting``; votes, agreement and spreads as extras.
         """
-        logits = outputs["logits"]
-        exponent = np.exp(logits - logits.max(axis=2, keepdims=True))
-        each = exponent / exponent.sum(axis=2, keepdims=True)
-        probabilities = each.mean(axis=1)
-        votes = np.eye(logits.shape[2], dtype=np.int64)[each.argmax(axis=2)].sum(axis=1)
+        logits, probabilities = outputs["logits"], outputs["probabilities"]
+        votes = np.eye(logits.shape[2], dtype=np.int64)[logits.argmax(axis=2)].sum(axis=1)
         # Probabilities are below 1, so adding them only decides between equal numbers of votes.
         index = (votes + 0.999 * probabilities if self.voting == "plurality" else probabilities).argmax(axis=1)
         extras = {
             "votes": votes,
             "agreement": (votes[np.arange(len(index)), index] / logits.shape[1]).astype(np.float32),
-            "probability_spread": each.std(axis=1),
+            "probability_spread": _softmax(logits).std(axis=1),
         }
         if not self.card.affect:  # weights without affect heads; what the network gives there means nothing
             return Emotions(self.card.label_set, probabilities, None, index, extras)
-        extras["affect_spread"] = outputs["affect"].std(axis=1)
-        affect = np.clip(outputs["affect"].mean(axis=1), -1.0, 1.0)
-        return Emotions(self.card.label_set, probabilities, affect, index, extras)
+        extras["affect_spread"] = outputs["branch_affect"].std(axis=1)
+        return Emotions(self.card.label_set, probabilities, np.clip(outputs["affect"], -1.0, 1.0), index, extras)
 
     # ---- training and evaluation --------------------------------------------------------------------------------------
 
@@ -226,7 +232,7 @@ class FacialEmotionLearner(Learner):
         from emotion_perception.learners.esr import training
 
         faces, affect_faces, val_faces, val_affect = self._datasets(dataset, val_dataset)
-        if self._model is None:
+        if not self.loaded:
             self.init_model()
         elif self.input_size:
             self.card = self.card.with_(input=InputSpec(self.input_size, self.input_size))
@@ -280,7 +286,7 @@ class FacialEmotionLearner(Learner):
         learned = repr(faces if faces is not None else affect_faces)
         affect = self.card.affect or train_affect is not None
         self.card = self.card.with_(data=learned, seed=self.seed, affect=affect, scores={}, recipe="")
-        self._run_with(model)
+        self._use(model)
         return {"history": history}
 
     def eval(self, dataset: Any = None, eval_type: str = "categorical", current_branch_on_training: int | None = None) -> dict[str, Any]:
@@ -312,7 +318,8 @@ class FacialEmotionLearner(Learner):
             raise UsageError(f"current_branch_on_training is {current_branch_on_training}, the network has branches 0 to {branches - 1}")
 
         def measured(first: int, last: int) -> dict[str, Any]:
-            return measure(self.emotions({name: value[:, first:last] for name, value in outputs.items()}), dataset.targets)
+            part = ensemble_of(outputs["logits"][:, first:last], outputs["branch_affect"][:, first:last])
+            return measure(self.emotions(part), dataset.targets)
 
         result = measured(0, used)
         single = [measured(i, i + 1) for i in range(used)]
@@ -409,7 +416,9 @@ class FacialEmotionLearner(Learner):
         state = {**{k: v for k, v in model.state_dict().items() if "fc_dimensional" in k}, **tensors}
         self._load_state(model, state, folder)
         self.card = card
-        self._run_with(model)
+        self._use(model, folder=folder)
+        self._use_remembered(folder, card)
+        self._obey()
 
     def download(self, path: str | Path | None = None, mode: str = "data", url: str | None = None) -> Path:
         """Fetches or makes files and returns where they are; see `downloads.download` for the modes and addresses."""
@@ -424,11 +433,6 @@ class FacialEmotionLearner(Learner):
 
     def _esr(self) -> ESR:
         return self.model  # type: ignore[return-value]  # this learner only ever builds ESR
-
-    def _run_with(self, model: torch.nn.Module) -> None:
-        from emotion_perception.engine.inference import TorchBackend
-
-        self._use(model, TorchBackend(model, self.output_names, self.torch_device()))
 
     def _recipe(self) -> Recipe:
         from emotion_perception.learners.esr.training import Recipe
@@ -464,3 +468,20 @@ class FacialEmotionLearner(Learner):
             return emotion[0], None, emotion[1], None
         affect = [AffectNetDimensional(idx_set=i, base_path_to_affectnet=root) for i in (0, 2)]
         return emotion[0], affect[0], emotion[1], affect[1]
+
+
+def ensemble_of(logits: FloatArray, branch_affect: FloatArray) -> dict[str, FloatArray]:
+    """Returns what `FacialEmotionLearner.emotions` takes, for any branches.
+
+    Args:
+        logits: ``(n, branches, 8)``.
+        branch_affect: ``(n, branches, 2)``.
+    """
+    means = {"probabilities": _softmax(logits).mean(axis=1), "affect": branch_affect.mean(axis=1)}
+    return {**means, "logits": logits, "branch_affect": branch_affect}
+
+
+def _softmax(logits: FloatArray) -> FloatArray:
+    """Returns probabilities along the last axis."""
+    exponent = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return np.asarray(exponent / exponent.sum(axis=-1, keepdims=True), np.float32)

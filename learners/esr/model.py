@@ -6,12 +6,14 @@ Parameter names are those of the published checkpoints.
 
 from __future__ import annotations
 
+import copy
 from collections import OrderedDict
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, adaptive_max_pool2d, max_pool2d, relu
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 EMOTIONS = 8
 
@@ -197,6 +199,29 @@ class ESR(nn.Module):
         """Returns copies of the state of the base and of every branch, as the published ``save(state_dicts=...)`` takes them."""
         parts = [self.base, *self.convolutional_branches]
         return [{key: value.detach().clone() for key, value in part.state_dict().items()} for part in parts]
+
+
+class Deployed(nn.Module):
+    """A copy of an ESR that is made to run: batch norm is folded into the convolutions, and the ensemble's reduction is part of it."""
+
+    def __init__(self, model: ESR) -> None:
+        """Copies a network, which stays as it is."""
+        super().__init__()
+        self.esr = copy.deepcopy(model).eval()
+        for block in (self.esr.base, *self.esr.branches):
+            for i in range(1, 5):
+                setattr(block, f"conv{i}", fuse_conv_bn_eval(getattr(block, f"conv{i}"), getattr(block, f"bn{i}")))
+                setattr(block, f"bn{i}", nn.Identity())
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Judges faces as `ESR.forward` takes them.
+
+        Returns:
+            Mean probabilities ``(n, 8)``, mean affect ``(n, 2)``, and of every branch logits ``(n, branches, 8)`` and affect
+            ``(n, branches, 2)``, unbounded.
+        """
+        logits, affect = self.esr(x)
+        return logits.softmax(2).mean(1), affect.mean(1), logits, affect
 
 
 def _stacked(pairs: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:

@@ -38,14 +38,14 @@ class ToyLearner(Learner):
     def fit(self, dataset=None, val_dataset=None, logging_path="", silent=True, verbose=True):
         import torch
 
-        from emotion_perception.engine.inference import TorchBackend
         from emotion_perception.engine.training.distributed import Processes
         from emotion_perception.engine.training.logs import RunLog
         from emotion_perception.engine.training.loop import Stage, Trainer
         from emotion_perception.engine.training.pictures import Pictures
 
         torch.manual_seed(self.seed)
-        model, pictures, device = self._model or self.build_model(self.card), Pictures(dataset, self.batch_size), torch.device("cpu")
+        model = self.model if self.loaded else self.build_model(self.card)
+        pictures, device = Pictures(dataset, self.batch_size), torch.device("cpu")
 
         def loss(batch, generator):
             logits, affect = model(batch[0])
@@ -66,7 +66,7 @@ class ToyLearner(Learner):
         folder = Path(logging_path) if logging_path else None
         run = {"log": RunLog(folder, tensorboard=False), "folder": folder, "device": device, "processes": Processes()}
         history = Trainer(model, [stage], batch_size=self.batch_size, seed=self.seed, **run).run()
-        self._use(model, TorchBackend(model, self.output_names, device))
+        self._use(model)
         return {"history": history}
 
     def eval(self, dataset: Any = None):

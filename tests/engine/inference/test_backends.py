@@ -10,7 +10,7 @@ import torch
 
 from emotion_perception.engine.errors import InputError, MissingDependencyError, UsageError, WeightsError
 from emotion_perception.engine.inference import Backend, OnnxBackend, TorchBackend
-from emotion_perception.engine.inference.backends import choose_providers
+from emotion_perception.engine.inference.onnx_backend import choose_providers
 
 
 @pytest.fixture(params=["torch", "onnx"])

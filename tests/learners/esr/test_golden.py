@@ -10,7 +10,8 @@ import torch
 
 from emotion_perception.engine.labels import label_set
 from emotion_perception.learners.esr import FacialEmotionLearner
-from emotion_perception.learners.esr.model import ESR
+from emotion_perception.learners.esr.learner import ensemble_of
+from emotion_perception.learners.esr.model import ESR, Deployed
 
 CASES = [("esr", "esr9"), ("esr", "esr3"), ("diversified_esr", "diversified_esr9"), ("diversified_esr", "diversified_esr3")]
 ATOL = RTOL = 1e-4  # the pages' own, for float32 on the CPU; their original code deviates by 1.4e-6 from float64
@@ -46,8 +47,11 @@ def run(request, golden):
     with torch.inference_mode():
         logits, affect = model(pictures)
         features = model.base(pictures)
+        deployed = Deployed(model)(pictures)
     outputs = {"logits": logits.numpy(), "affect": affect.numpy()}
-    return SimpleNamespace(case=case, expected=case["expected"], model=model, pictures=pictures, features=features, outputs=outputs)
+    deployed = {name: value.numpy() for name, value in zip(FacialEmotionLearner.output_names, deployed, strict=True)}
+    whole = {"case": case, "expected": case["expected"], "model": model, "pictures": pictures}
+    return SimpleNamespace(**whole, features=features, outputs=outputs, deployed=deployed)
 
 
 def test_the_network_has_the_published_number_of_parameters(run):
@@ -61,6 +65,13 @@ def test_logits_affect_and_shared_features_equal_the_original(run):
     assert_close(run.features[0, :8].mean((1, 2)), run.expected["base_features_channel_mean_image0_first8"])
 
 
+def test_what_is_deployed_answers_as_the_original(run):
+    assert_close(run.deployed["logits"], run.expected["emotion_logits"])
+    assert_close(run.deployed["branch_affect"], run.expected["affect"])
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) and "cbam" not in name for name, module in Deployed(run.model).named_modules())
+    assert any(isinstance(module, torch.nn.BatchNorm2d) for module in run.model.modules()), "the original has lost its own"
+
+
 def test_the_last_convolution_leads_to_the_same_outputs(run):
     with torch.inference_mode():
         logits, affect = run.model.from_last_conv(run.model.last_conv(run.pictures))
@@ -69,7 +80,7 @@ def test_the_last_convolution_leads_to_the_same_outputs(run):
 
 
 def test_votes_probabilities_and_affect_of_the_ensemble_equal_the_original(run):
-    emotions = FacialEmotionLearner(voting="plurality").emotions(run.outputs)
+    emotions = FacialEmotionLearner(voting="plurality").emotions(run.deployed)
     assert run.outputs["logits"].argmax(2).tolist() == run.expected["branch_argmax"]
     assert emotions.extras["votes"].tolist() == run.expected["votes"]
     assert_close(emotions.probabilities, run.expected["derived_mean_softmax"])
@@ -145,7 +156,7 @@ def test_plurality_counts_votes_as_the_original_does_and_breaks_ties_by_probabil
         labels = np.array(case["branch_labels"])
         logits = np.random.default_rng(len(labels)).random((1, len(labels), 8), dtype=np.float32)
         logits[0, np.arange(len(labels)), labels] += 1.0
-        emotions = learner.emotions({"logits": logits, "affect": np.zeros((1, len(labels), 2), np.float32)})
+        emotions = learner.emotions(ensemble_of(logits, np.zeros((1, len(labels), 2), np.float32)))
         votes = np.array(case["votes"])
         assert emotions.extras["votes"][0].tolist() == case["votes"]
         tied = np.flatnonzero(votes == votes.max())

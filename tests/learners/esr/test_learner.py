@@ -19,6 +19,7 @@ from emotion_perception.engine.errors import DownloadError, UsageError, WeightsE
 from emotion_perception.engine.weights import load_torch
 from emotion_perception.learners.esr import FacialEmotionLearner, downloads
 from emotion_perception.learners.esr.checkpoints import BASE_NAME, BRANCH_NAME, write_published
+from emotion_perception.learners.esr.learner import ensemble_of
 from emotion_perception.learners.esr.model import ESR
 
 
@@ -43,7 +44,7 @@ def outputs(*branches: dict[int, float]) -> dict[str, np.ndarray]:
         each[0, i] = (1.0 - sum(given.values())) / (8 - len(given))
         each[0, i, list(given)] = list(given.values())
     affect = np.array([[[0.1 * i, -0.2 * i] for i in range(len(branches))]], np.float32)
-    return {"logits": np.log(each).astype(np.float32), "affect": affect}
+    return ensemble_of(np.log(each).astype(np.float32), affect)
 
 
 def test_one_branch_that_is_sure_outweighs_two_that_are_not_by_probability_but_not_by_plurality():
@@ -70,13 +71,13 @@ def test_affect_is_the_mean_with_its_spread_and_stays_in_range():
     np.testing.assert_allclose(emotions.affect, [[0.1, -0.2]], atol=1e-6)
     np.testing.assert_allclose(emotions.extras["affect_spread"], [[np.std([0, 0.1, 0.2]), np.std([0, 0.2, 0.4])]], atol=1e-6)
     assert emotions.extras["probability_spread"].max() == pytest.approx(0.0, abs=1e-6)
-    far = {**outputs({1: 0.9}), "affect": np.array([[[3.0, -7.0]]], np.float32)}
+    far = ensemble_of(outputs({1: 0.9})["logits"], np.array([[[3.0, -7.0]]], np.float32))
     assert FacialEmotionLearner().emotions(far).affect.tolist() == [[1.0, -1.0]]
 
 
 def test_large_logits_do_not_overflow():
     logits = np.array([[[0, 1000, -1000, 0, 0, 0, 0, 0]]], np.float32)
-    emotions = FacialEmotionLearner().emotions({"logits": logits, "affect": np.zeros((1, 1, 2), np.float32)})
+    emotions = FacialEmotionLearner().emotions(ensemble_of(logits, np.zeros((1, 1, 2), np.float32)))
     assert emotions.probabilities[0].tolist() == [0, 1, 0, 0, 0, 0, 0, 0]
 
 

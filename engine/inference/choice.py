@@ -1,0 +1,138 @@
+"""Which back end is the fastest for a model on this machine: measured once, remembered in the cache with the exported model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import platform
+import statistics
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from emotion_perception.engine.cards import ModelCard
+from emotion_perception.engine.downloads import cache_dir
+from emotion_perception.engine.inference.backends import Backend
+from emotion_perception.engine.inference.threads import cpu_threads
+from emotion_perception.engine.storage import atomic_write
+
+logger = logging.getLogger(__name__)
+
+TUNE_VARIABLE = "EMOTION_PERCEPTION_TUNE"
+_ROUNDS = 15
+_WARM_UP_ROUNDS = 5
+_FOLDER = "exported"
+_WEIGHT_SUFFIXES = (".safetensors", ".pt")
+
+
+def is_known(learner: str) -> bool:
+    """Says whether the cache knows anything about weights of a learner: a look-up by their content takes a tenth of a second."""
+    return any((cache_dir() / _FOLDER).glob(f"{learner}-*"))
+
+
+def may_measure() -> bool:
+    """Says whether `tune` may take its seconds: ``EMOTION_PERCEPTION_TUNE=0`` forbids it."""
+    return os.environ.get(TUNE_VARIABLE, "1") != "0"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the cache knows about one set of weights: their exported model, and the fastest back end on this machine.
+
+    Attributes:
+        file: Where the exported model is, or will be.
+        machine: What the measurement holds for: processor, threads, device and versions.
+    """
+
+    file: Path
+    machine: str
+
+    @classmethod
+    def of(cls, folder: Path, card: ModelCard, device: str) -> Choice:
+        """Finds the place of a folder of weights in the cache, by what is in its files and its card.
+
+        Args:
+            folder: The weights.
+            card: Their card.
+            device: ``auto``, ``cpu`` or ``cuda``.
+        """
+        digest = hashlib.sha256(json.dumps(card.to_dict(), sort_keys=True).encode())
+        for file in sorted(path for path in folder.iterdir() if path.suffix in _WEIGHT_SUFFIXES):
+            digest.update(file.name.encode())
+            digest.update(hashlib.sha256(file.read_bytes()).digest())
+        place = cache_dir() / _FOLDER / f"{card.learner}-{digest.hexdigest()[:16]}"
+        return cls(place / "model.onnx", _machine(device))
+
+    @property
+    def backend(self) -> str | None:
+        """The fastest back end here, None if it was not measured or its exported model is gone."""
+        try:
+            known = json.loads(self._notes.read_text(encoding="utf-8"))[self.machine]["backend"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return known if known == "torch" or (known == "onnxruntime" and self.file.is_file()) else None
+
+    def remember(self, milliseconds: Mapping[str, float]) -> str:
+        """Writes down what was measured and returns the fastest.
+
+        Args:
+            milliseconds: Median time of one input by back end.
+        """
+        fastest = min(milliseconds, key=lambda name: milliseconds[name])
+        try:
+            notes = json.loads(self._notes.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            notes = {}
+        notes[self.machine] = {"backend": fastest, "ms": {name: round(value, 3) for name, value in milliseconds.items()}}
+        with atomic_write(self._notes) as file:
+            file.write_text(json.dumps(notes, indent=2) + "\n", encoding="utf-8")
+        return fastest
+
+    @property
+    def _notes(self) -> Path:
+        return self.file.with_name("fastest.json")
+
+
+def measure(backends: Mapping[str, Backend], card: ModelCard) -> dict[str, float]:
+    """Returns the median time of one input in milliseconds, by name; in turns, so that what else the machine does hits all alike."""
+    x = np.random.default_rng(0).random((1, 3, card.input.height, card.input.width), dtype=np.float32)
+    times: dict[str, list[float]] = {name: [] for name in backends}
+    for number in range(_WARM_UP_ROUNDS + _ROUNDS):
+        for name, backend in backends.items():
+            start = time.perf_counter()
+            backend(x)
+            if number >= _WARM_UP_ROUNDS:
+                times[name].append((time.perf_counter() - start) * 1e3)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def _machine(device: str) -> str:
+    """Describes what a measurement depends on, in one line."""
+    from importlib import metadata
+
+    def version(package: str) -> str:
+        try:
+            return metadata.version(package)
+        except metadata.PackageNotFoundError:
+            return "-"
+
+    parts: list[Any] = [_processor(), f"{cpu_threads()} threads", device, *(f"{name} {version(name)}" for name in ("torch", "onnxruntime"))]
+    return ", ".join(map(str, parts))
+
+
+def _processor() -> str:
+    """Returns the processor's name and kind."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    facts = dict(line.split(":", 1) for line in lines[: lines.index("") if "" in lines else None] if ":" in line)
+    known = {key.strip(): value.strip() for key, value in facts.items()}
+    named = (known[key] for key in ("model name", "cpu family", "model", "CPU part") if known.get(key))
+    return " ".join([*named, platform.machine()])
