@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import re
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -73,7 +72,6 @@ class EmotionNode(LifecycleNode):
         self._active_since_s, self._refused_before = 0.0, 0
         self._qos_words, self._advice = "", ""
         self._last_stamp_s: float | None = None
-        self._exported: tempfile.TemporaryDirectory[str] | None = None
         self._diagnostics = self.create_publisher(message("diagnostic_msgs/msg/DiagnosticArray"), "/diagnostics", _RESULT_DEPTH)
         self._second = self.create_timer(1.0, self._look)
         self._enable = self.create_service(service("std_srvs/srv/SetBool"), "~/enable", self._on_enable)
@@ -256,12 +254,9 @@ class EmotionNode(LifecycleNode):
         if cls.card.perceives != self.perceives:
             one = f"learner {name!r} perceives a {cls.card.perceives}, this node takes one that perceives a {self.perceives}"
             raise UsageError(f"{one}; run: emotion-perception node {name}")
-        learner = cls(device=self.settings["device"])
+        learner = cls(device=self.settings["device"], backend=self.settings["backend"])
         learner.load(Path(weights).expanduser() if weights else None)
-        if self.settings["backend"] == "onnxruntime" and not learner.backend_name.startswith("onnxruntime"):
-            self._exported = tempfile.TemporaryDirectory(prefix="emotion_perception_")
-            learner.temp_path = self._exported.name
-            learner.optimize()
+        learner.tune()
         self.learner = learner
         self._pipeline = self.make_pipeline(learner)
         self._warm_up(learner)
@@ -309,9 +304,6 @@ class EmotionNode(LifecycleNode):
             self.destroy_lifecycle_publisher(publisher)
         self.release()
         self._outputs, self._pipeline, self.learner = {}, None, None
-        if self._exported is not None:
-            self._exported.cleanup()
-            self._exported = None
         torch = sys.modules.get("torch")
         if torch is not None and torch.cuda.is_available():
             gc.collect()  # what still refers to the model in a cycle would keep its memory

@@ -119,9 +119,9 @@ def common(learner: str) -> list[Setting]:
         Setting(
             "backend",
             "auto",
-            "What runs the network; auto = ONNX Runtime where the weights' folder holds an exported model, else torch; onnxruntime = "
-            "export the model at configure if there is none.",
-            choices=("auto", "onnxruntime"),
+            "What runs the network; auto = an exported model in the weights' folder, else the fastest, measured at the first configure on "
+            "this machine; onnxruntime = export the model at configure if there is none.",
+            choices=("auto", "torch", "onnxruntime"),
         ),
         Setting("image_transport", "raw", "Kind of the pictures; compressed = image_raw/compressed.", choices=("raw", "compressed")),
         Setting(

@@ -26,6 +26,10 @@ WeightsOption = Annotated[
     Path | None, typer.Option("--weights", metavar="DIR", help="Folder of weights; without it, the learner's default weights.")
 ]
 DeviceOption = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda", help="Where the network runs.")]
+BackendOption = Annotated[
+    str,
+    typer.Option("--backend", metavar="auto|torch|onnxruntime", help="What runs the network; auto: the fastest that is known here."),
+]
 DetectorOption = Annotated[
     str, typer.Option("--detector", metavar="auto|yunet|haar|none", help="Face detector; none: a picture is a face crop.")
 ]
@@ -149,8 +153,18 @@ def default_weights(cls: type[Learner]) -> Path | None:
     return folder if folder is not None and (folder / "card.json").is_file() else None
 
 
-def open_learner(name: str, weights: Path | None = None, device: str = "auto", **arguments: Any) -> Learner:
+def open_learner(
+    name: str, weights: Path | None = None, device: str = "auto", backend: str = "auto", *, stream: bool = False, **arguments: Any
+) -> Learner:
     """Makes a learner and loads its weights.
+
+    Args:
+        name: Its registered name.
+        weights: Folder of weights; those that come with it if None.
+        device: Where it runs.
+        backend: What runs it.
+        stream: Whether so many pictures will come that finding the fastest back end pays, which takes some seconds the first time.
+        arguments: Further arguments of the learner.
 
     Raises:
         UsageError: Unknown learner, or no weights were given and it has none of its own.
@@ -165,8 +179,11 @@ def open_learner(name: str, weights: Path | None = None, device: str = "auto", *
             f"learner {name!r} has no default weights; give --weights DIR (emotion-perception download {name} may bring published ones)"
         )
     with waiting(f"loading {name}"):
-        learner = cls(device=device, **arguments)
+        learner = cls(device=device, backend=backend, **arguments)
         learner.load(folder)
+    if stream:
+        with waiting(f"finding the fastest way to run {name} here, once"):
+            learner.tune()
     return learner
 
 

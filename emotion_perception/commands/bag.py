@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from emotion_perception.commands._common import (
+    BackendOption,
     DeviceOption,
     JsonOption,
     LearnerOption,
@@ -42,6 +43,7 @@ def run(
     learner: LearnerOption = "esr",
     weights: WeightsOption = None,
     device: DeviceOption = "auto",
+    backend: BackendOption = "auto",
     detector: StreamDetectorOption = "auto",
     search_size: SearchOption = 320,
     smoothing: SmoothingOption = 0.3,
@@ -55,7 +57,7 @@ def run(
     choice("--storage", storage, STORAGES)
     results = ResultBag(target, f"/{(node or learner).strip('/')}", storage)
     with RecordedImages(source, topic) as images:
-        model = open_learner(learner, weights, device)
+        model = open_learner(learner, weights, device, backend, stream=True)
         pipeline = Pipeline(model, open_detector(detector, model, search_size), smoothing_s=smoothing, max_faces=max_faces)
         with results, progress(source.name, images.message_count, "pictures") as advance:
             summary = judge_bag(images, pipeline, results, advance)

@@ -8,7 +8,16 @@ from typing import Annotated
 
 import typer
 
-from emotion_perception.commands._common import DeviceOption, JsonOption, WeightsOption, note, open_learner, print_json, waiting
+from emotion_perception.commands._common import (
+    BackendOption,
+    DeviceOption,
+    JsonOption,
+    WeightsOption,
+    note,
+    open_learner,
+    print_json,
+    waiting,
+)
 from emotion_perception.commands._datasets import KINDS, open_part, part_of
 
 EXAMPLES = (
@@ -24,6 +33,7 @@ def run(
     split: Annotated[str | None, typer.Option("--split", metavar="PART", help="Part to measure on; valid where a set has parts.")] = None,
     weights: WeightsOption = None,
     device: DeviceOption = "auto",
+    backend: BackendOption = "auto",
     batch_size: Annotated[int, typer.Option("--batch-size", metavar="N", min=1, help="Pictures per step.")] = 32,
     crop_scale: Annotated[
         float | None,
@@ -43,7 +53,7 @@ def run(
 
     split = part_of(dataset, split, "valid")
     pictures = open_part(dataset, data, split, learner_class(learner).card.label_set)
-    model = open_learner(learner, weights, device, batch_size=batch_size)
+    model = open_learner(learner, weights, device, backend, batch_size=batch_size)
     if crop_scale is not None:
         if model.card.crop is None:
             raise UsageError(f"--crop-scale is for face models; {learner!r} judges whole pictures")

@@ -11,6 +11,7 @@ import typer
 
 from emotion_perception.commands._common import (
     DETECTORS,
+    BackendOption,
     DetectorOption,
     DeviceOption,
     JsonOption,
@@ -47,6 +48,7 @@ def run(
     learner: LearnerOption = "esr",
     weights: WeightsOption = None,
     device: DeviceOption = "auto",
+    backend: BackendOption = "auto",
     detector: DetectorOption = "auto",
     save: Annotated[Path | None, typer.Option("--save", metavar="DIR", help="Write annotated pictures into this folder.")] = None,
     csv: CsvOption = None,
@@ -59,7 +61,7 @@ def run(
     targets = save_targets(files, save) if save else []
     # A single picture that cannot be read is said at once, not after the seconds that loading a network takes.
     only = Image.open(files[0][0]) if len(files) == 1 else None
-    model = open_learner(learner, weights, device)
+    model = open_learner(learner, weights, device, backend)
     judge = make_judge(model, detector)
     failures: list[str] = []
     found: list[dict[str, Any]] = []

@@ -17,8 +17,8 @@ class ToyLearner(Learner):
     card = ModelCard("toy", "One linear layer", "face", InputSpec(16, 16), "affectnet8", "Apache-2.0", "none", affect=True, crop=CropSpec())
     output_names = ("logits", "affect")
 
-    def __init__(self, *, epochs=3, lr=0.1, seed=0, batch_size=4, temp_path="temp", device="auto", device_ind=(0,)):
-        super().__init__(batch_size=batch_size, temp_path=temp_path, device=device, device_ind=device_ind)
+    def __init__(self, *, epochs=3, lr=0.1, seed=0, batch_size=4, **common):
+        super().__init__(batch_size=batch_size, **common)
         self.epochs, self.lr, self.seed = epochs, lr, seed
 
     def build_model(self, card):
