@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import signal
@@ -22,10 +23,13 @@ PATIENCE_S = 60.0
 class Program:
     """A process of this package, its command line unless told otherwise; what it prints is kept."""
 
-    def __init__(self, *words: object, module: str = "emotion_perception") -> None:
-        """Starts it."""
+    def __init__(self, *words: object, module: str = "emotion_perception", runtime: str = "dds") -> None:
+        """Starts it, on one of the two runtimes."""
         line = [sys.executable, "-m", module, *map(str, words)]
-        self.process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+        environment = os.environ | {"EMOTION_PERCEPTION_RUNTIME": runtime}
+        self.process = subprocess.Popen(
+            line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=environment
+        )
         self.output = ""
         self._news = threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -153,14 +157,23 @@ class Graph:
         return header
 
 
+@pytest.fixture(params=["dds", pytest.param("rclpy", marks=pytest.mark.ros)])
+def node_runtime(request: pytest.FixtureRequest) -> str:
+    """The runtime of the processes that are looked at; who looks on is always on the twin."""
+    if request.param == "rclpy" and importlib.util.find_spec("rclpy") is None:
+        pytest.skip("rclpy cannot be imported; it comes with ROS 2, source its setup file")
+    return str(request.param)
+
+
 @pytest.fixture
-def program(ros_domain: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Program]]:
+def program(node_runtime: str, ros_domain: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Program]]:
     """Starts processes, offline, in this test's domain; whatever still runs in the end is killed.
 
     Faces are found by YuNet where the test data have it, else by OpenCV's Haar cascade.
     """
     pytest.importorskip("cyclonedds", reason="the twin needs cyclonedds; pip install 'emotion_perception[dds]'")
     monkeypatch.setenv("EMOTION_PERCEPTION_RUNTIME", "dds")
+    monkeypatch.setenv("RMW_IMPLEMENTATION", "rmw_cyclonedds_cpp")  # services work with this one only
     monkeypatch.setenv("EMOTION_PERCEPTION_OFFLINE", "1")
     monkeypatch.setenv("EMOTION_PERCEPTION_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PYTHONUNBUFFERED", "1")
@@ -171,7 +184,7 @@ def program(ros_domain: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     started: list[Program] = []
 
     def start(*words: object, **options: str) -> Program:
-        started.append(Program(*words, **options))
+        started.append(Program(*words, **{"runtime": node_runtime} | options))
         return started[-1]
 
     yield start
