@@ -14,7 +14,7 @@ from typing import Any
 from emotion_perception.engine.data import Image
 from emotion_perception.engine.errors import InputError, UsageError
 from emotion_perception.ros2_nodes.images import compressed_from_rgb, from_rgb
-from emotion_perception.ros2_nodes.runtime import Node, QoSProfile, ReliabilityPolicy, get_message
+from emotion_perception.ros2_nodes.runtime import Node, QoSProfile, ReliabilityPolicy, get_message, ok
 
 _PICTURES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 _PICTURE_RATE_HZ = 10.0
@@ -216,7 +216,8 @@ class CameraNode(Node):
                     return
                 self._publish(shot.image)
         except Exception as error:  # the thread that spins raises it
-            self.error = error
+            if ok():  # else the graph was left in the middle of publishing
+                self.error = error
 
     def _publish(self, image: Image) -> None:
         rgb = image.rgb

@@ -131,7 +131,9 @@ def listen(
                 raise UsageError(f"topic {topic!r} carries {' and '.join(names) or 'nothing'}; choose one with --type")
             type_name = names[0]
         messages: deque[Any] = deque()
-        node.create_subscription(message_class(type_name), topic, messages.append, _matching_qos(publishers, reliability))
+        # rclpy looks at the callback's signature, which a built-in method has none of.
+        qos = _matching_qos(publishers, reliability)
+        node.create_subscription(message_class(type_name), topic, lambda message: messages.append(message), qos)
         shown = 0
         while runtime.ok() and (count is None or shown < count):
             # Printed here and not in the callback: a reader that went away is to end this function.

@@ -232,7 +232,7 @@ class EmotionNode(LifecycleNode):
             if verb != "activate":
                 result = default(state)
         except Exception as error:
-            self._fault = f"cannot {verb}: {_one_line(error)}"
+            self._fault = f"cannot {verb}: {one_line(error)}"
             self.get_logger().error(self._fault)
             if undo is not None:
                 undo()
@@ -326,7 +326,7 @@ class EmotionNode(LifecycleNode):
             if not ok():  # the process is ending, and its publishers are gone
                 return
             self.statistics.counts.failed += pictures
-            self._fault = f"cannot judge: {_one_line(error)}"
+            self._fault = f"cannot judge: {one_line(error)}"
             self.get_logger().error(self._fault, throttle_duration_sec=_THROTTLE_S)
 
     # ---- in the executor ----------------------------------------------------------------------------------------------
@@ -394,7 +394,7 @@ class EmotionNode(LifecycleNode):
         return f"{self.settings['learner']} on {self.learner.backend_name}" if self.learner is not None else self.settings["learner"]
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
     """Returns an error in one line, with its type unless it is one of ours, which say all that is needed."""
     from emotion_perception.engine.errors import EmotionPerceptionError
 

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from emotion_perception.engine.errors import EmotionPerceptionError, UsageError
-from emotion_perception.ros2_nodes.emotion_node import EmotionNode
+from emotion_perception.ros2_nodes.emotion_node import EmotionNode, one_line
 from emotion_perception.ros2_nodes.runtime import (
     ExternalShutdownException,
     TransitionCallbackReturn,
     init,
+    ok,
     remove_ros_args,
     spin,
     try_shutdown,
@@ -90,7 +91,7 @@ def run_node(make: Callable[[], EmotionNode], words: Sequence[str]) -> None:
         engine.propagate = False
         if node.settings["autostart"] and node.trigger_configure() == TransitionCallbackReturn.SUCCESS:
             node.trigger_activate()
-        spin(node)
+        _spin(node)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass  # the way to stop
     except SystemExit as end:
@@ -101,6 +102,21 @@ def run_node(make: Callable[[], EmotionNode], words: Sequence[str]) -> None:
             node.close()
             node.destroy_node()
         try_shutdown()
+
+
+def _spin(node: EmotionNode) -> None:
+    """Spins until the graph is left; what a callback raises is said, and ends nothing.
+
+    rclpy raises where a life cycle service is asked for a transition that there is not, from the state that the node is in.
+    """
+    while ok():
+        try:
+            spin(node)
+        except (KeyboardInterrupt, ExternalShutdownException):
+            raise
+        except Exception as error:
+            if ok():  # else it is of the end
+                node.get_logger().error(f"going on after: {one_line(error)}")
 
 
 def _refused(error: Exception) -> EmotionPerceptionError:

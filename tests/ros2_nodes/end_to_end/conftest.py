@@ -74,9 +74,9 @@ class Graph:
         self.node.destroy_node()
         self._runtime.try_shutdown()
 
-    def until(self, condition: Callable[[], Any], program: Program | None = None) -> Any:
+    def until(self, condition: Callable[[], Any], program: Program | None = None, patience_s: float = PATIENCE_S) -> Any:
         """Spins until a condition holds, and returns what it did."""
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + patience_s
         while not (found := condition()):
             shown = program.output if program is not None else ""
             assert time.monotonic() < deadline, f"waited in vain\n{shown}"
@@ -101,7 +101,7 @@ class Graph:
         self.subscribe(kind, topic, heard.append, latched)
         return heard
 
-    def ask(self, kind: str, name: str, **fields: Any) -> Any:
+    def ask(self, kind: str, name: str, patience_s: float = PATIENCE_S, **fields: Any) -> Any:
         """Calls a service and returns its answer."""
         service = self._runtime.get_service(kind)
         if name not in self._clients:
@@ -109,13 +109,13 @@ class Graph:
         client = self._clients[name]
         self.until(client.service_is_ready)
         future = client.call_async(service.Request(**fields))
-        self.until(future.done)
+        self.until(future.done, patience_s=patience_s)
         return future.result()
 
-    def change_state(self, node: str, transition: int) -> bool:
+    def change_state(self, node: str, transition: int, patience_s: float = PATIENCE_S) -> bool:
         """Asks for a transition: 1 configure, 2 clean up, 3 activate, 4 deactivate."""
         asked = self._runtime.get_message("lifecycle_msgs/msg/Transition")(id=transition)
-        return bool(self.ask("lifecycle_msgs/srv/ChangeState", f"{node}/change_state", transition=asked).success)
+        return bool(self.ask("lifecycle_msgs/srv/ChangeState", f"{node}/change_state", patience_s, transition=asked).success)
 
     def state(self, node: str) -> str:
         """Returns the label of a node's state."""
