@@ -13,6 +13,7 @@ from emotion_perception.engine.errors import UsageError
 from emotion_perception.engine.target import BoundingBox, Category, Emotions, FaceEmotion, FrameResult
 from emotion_perception.engine.vision.crops import face_crop
 from emotion_perception.engine.vision.faces import Face, FaceDetector, create_detector
+from emotion_perception.engine.vision.following import FaceFollower
 from emotion_perception.engine.vision.smoothing import Smoother
 from emotion_perception.engine.vision.tracking import Tracker
 
@@ -31,12 +32,18 @@ class Pipeline:
 
     Attributes:
         learner: Who judges.
-        detector: Who finds the faces; None for a learner that judges whole pictures.
         max_faces: Most faces judged per frame; it may be changed between frames.
     """
 
     def __init__(
-        self, learner: Learner, detector: FaceDetector | None = None, *, max_faces: int = 16, smoothing_s: float = 0.3, track: bool = True
+        self,
+        learner: Learner,
+        detector: FaceDetector | None = None,
+        *,
+        max_faces: int = 16,
+        smoothing_s: float = 0.3,
+        search_interval_s: float = 0.25,
+        track: bool = True,
     ) -> None:
         """Makes a pipeline.
 
@@ -45,6 +52,8 @@ class Pipeline:
             detector: A face detector; by default YuNet, on a copy of at most 320 pixels when tracking and of 640 otherwise.
             max_faces: Most faces judged per frame; those with the best scores are kept.
             smoothing_s: Time constant of the smoothing, in seconds; 0 is off.
+            search_interval_s: Longest time between two searches for faces, in seconds, between which they are followed; 0 searches
+                every frame.
             track: Whether the pictures are frames of one stream, with ids and smoothing; False for single pictures.
 
         Raises:
@@ -57,11 +66,32 @@ class Pipeline:
         self.learner = learner
         if detector is None and learner.card.perceives == "face":
             detector = create_detector(max_side=_VIDEO_SIDE_PX if track else None)
-        self.detector = detector
+        # Single pictures are all searched: none follows from another.
+        self._follower = FaceFollower(detector, search_interval_s if track else 0.0) if detector is not None else None
         self.max_faces = max_faces
         self._tracker = Tracker() if track else None
         self._smoother = Smoother(smoothing_s) if track else None
         self._index = 0
+
+    @property
+    def detector(self) -> FaceDetector | None:
+        """Who finds the faces; None for a learner that judges whole pictures."""
+        return None if self._follower is None else self._follower.detector
+
+    @property
+    def search_interval_s(self) -> float:
+        """Longest time between two searches, in seconds; it may be changed between frames. Single pictures always have 0."""
+        return 0.0 if self._follower is None else self._follower.interval_s
+
+    @search_interval_s.setter
+    def search_interval_s(self, value: float) -> None:
+        if self._follower is not None and self._tracker is not None:
+            self._follower.interval_s = value
+
+    @property
+    def searched(self) -> bool:
+        """Whether faces were searched in the last frame, and not followed from the one before."""
+        return self._follower is not None and self._follower.searched
 
     @property
     def smoothing_s(self) -> float:
@@ -79,8 +109,8 @@ class Pipeline:
         return frozenset() if self._tracker is None else self._tracker.track_ids
 
     def reset(self) -> None:
-        """Forgets ids, smoothing and the frame count, and what the learner keeps over time."""
-        for part in (self.learner, self._tracker, self._smoother):
+        """Forgets faces, ids, smoothing and the frame count, and what the learner keeps over time."""
+        for part in (self.learner, self._follower, self._tracker, self._smoother):
             if part is not None:
                 part.reset()
         self._index = 0
@@ -95,7 +125,8 @@ class Pipeline:
             NotLoadedError: The learner has no weights.
         """
         image = Image(np.zeros((*size_hw, 3), np.uint8))
-        self._find(image)
+        if self.detector is not None:
+            self.detector(image)
         self._judge(image, [_whole(image)])
         Tracker().update([_whole(image).box], 0.0)  # it imports SciPy when it is first used, which takes most of a second
 
@@ -113,11 +144,12 @@ class Pipeline:
             NotLoadedError: The learner has no weights.
         """
         start = time.perf_counter()
-        faces = self._find(image)
+        stamp_s = time.monotonic() if image.stamp_s is None else image.stamp_s
+        faces = self._find(image, stamp_s)
         found = time.perf_counter()
         emotions = self._judge(image, faces)
         judged = time.perf_counter()
-        entries = self._entries(faces, emotions, time.monotonic() if image.stamp_s is None else image.stamp_s)
+        entries = self._entries(faces, emotions, stamp_s)
         end = time.perf_counter()
         latency_ms = {"detect": (found - start) * 1e3, "infer": (judged - found) * 1e3, "total": (end - start) * 1e3}
         result = FrameResult(
@@ -134,11 +166,11 @@ class Pipeline:
         self._index += 1
         return result
 
-    def _find(self, image: Image) -> list[Face]:
+    def _find(self, image: Image, stamp_s: float) -> list[Face]:
         """Returns the best faces, left to right, or the whole picture."""
-        if self.learner.card.perceives == "scene" or self.detector is None:
+        if self.learner.card.perceives == "scene" or self._follower is None:
             return [_whole(image)]
-        return sorted(self.detector(image)[: self.max_faces], key=lambda face: face.box.center_xy)
+        return sorted(self._follower(image, stamp_s, self.max_faces), key=lambda face: face.box.center_xy)
 
     def _judge(self, image: Image, faces: list[Face]) -> Emotions:
         """Judges all faces in one batch; an empty batch too, so that missing weights show at the first frame."""

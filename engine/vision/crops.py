@@ -39,18 +39,23 @@ def network_input(batch: Any, spec: InputSpec, color: Color = "rgb") -> FloatArr
     Raises:
         InputError: A picture that cannot be used.
     """
-    pictures = _pictures(batch)
+    size = spec.height, spec.width
+    if isinstance(batch, np.ndarray) and batch.dtype == np.uint8 and batch.shape[1:] == (*size, 3) and color in ("rgb", "bgr"):
+        pixels = batch if color == spec.color else batch[..., ::-1]  # the pipeline's crops: all in one step
+        x = np.empty((len(batch), 3, *size), np.float32)
+        np.divide(pixels.transpose(0, 3, 1, 2), np.float32(255.0), out=x, dtype=np.float32)
+    else:
+        pictures = _pictures(batch)
+        x = np.empty((len(pictures), 3, *size), np.float32)
+        for row, picture in zip(x, pictures, strict=True):
+            pixels = resized(_pixels(picture, color), *size)
+            channels = (pixels if spec.color == "rgb" else pixels[..., ::-1]).transpose(2, 0, 1)
+            np.divide(channels, np.float32(255.0 if pixels.dtype == np.uint8 else 1.0), out=row, dtype=np.float32)
     mean, std = (np.array(values, np.float32).reshape(3, 1, 1) for values in (spec.mean, spec.std))
-    x = np.empty((len(pictures), 3, spec.height, spec.width), np.float32)
-    for row, picture in zip(x, pictures, strict=True):
-        pixels = resized(_pixels(picture, color), spec.height, spec.width).transpose(2, 0, 1)
-        np.divide(pixels, np.float32(255.0 if pixels.dtype == np.uint8 else 1.0), out=row, dtype=np.float32)
-        if spec.color == "bgr":
-            row[:] = row[::-1].copy()
-        if mean.any():
-            row -= mean
-        if (std != 1.0).any():
-            row /= std
+    if mean.any():
+        x -= mean
+    if (std != 1.0).any():
+        x /= std
     return x
 
 
@@ -67,6 +72,9 @@ def resized(pixels: NDArray[Any], height: int, width: int) -> NDArray[Any]:
     """
     cv2 = opencv("scaling pictures")
     smaller = min(pixels.shape[0], height), min(pixels.shape[1], width)
+    # The mean of four means: as good as one of sixteen pixels, and three times as fast.
+    while pixels.shape[0] % (2 * smaller[0]) == 0 and pixels.shape[1] % (2 * smaller[1]) == 0:
+        pixels = cv2.resize(pixels, (pixels.shape[1] // 2, pixels.shape[0] // 2), interpolation=cv2.INTER_AREA)
     if pixels.shape[:2] != smaller:
         pixels = cv2.resize(pixels, smaller[::-1], interpolation=cv2.INTER_AREA)
     if pixels.shape[:2] != (height, width):

@@ -340,3 +340,71 @@ def test_real_faces_keep_their_ids_through_a_real_video(test_data: Path) -> None
     assert len(results) == 56
     assert {tuple(face.track_id for face in result.faces) for result in results} == {(1, 2)}
     assert [result.index for result in results] == list(range(56))
+
+
+class CountingDetector:
+    """Finds one face that stays where it is, and counts how often it is asked."""
+
+    name = "counting"
+
+    def __init__(self) -> None:
+        self.searches = 0
+
+    def __call__(self, image: Image) -> list[Face]:
+        self.searches += 1
+        return [Face(BoundingBox(100.0, 60.0, 180.0, 160.0, 0.9))]
+
+
+def textured(stamp_s: float) -> Image:
+    """A frame in which every place looks different, and all look the same from frame to frame."""
+    return Image(np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8), stamp_s)
+
+
+@pytest.mark.parametrize(("options", "searches"), [({}, 5), ({"search_interval_s": 0.0}, 30), ({"track": False}, 30)])
+def test_faces_of_a_stream_are_searched_now_and_then_and_those_of_single_pictures_always(options: Any, searches: int) -> None:
+    learner = ColourLearner()
+    learner.load()
+    detector = CountingDetector()
+    run = Pipeline(learner, detector, **options)
+    results, searched = [], []
+    for i in range(30):
+        results.append(run(textured(i / 30)))
+        searched.append(run.searched)
+    assert detector.searches == searches == sum(searched)
+    assert learner.batches == [1] * 30  # every frame is judged
+    assert {face.track_id for result in results for face in result.faces} == {None if options.get("track") is False else 1}
+    assert all(np.abs(result.faces[0].box.xyxy - [100, 60, 180, 160]).max() < 0.5 for result in results)
+
+
+def test_the_search_interval_may_change_between_frames() -> None:
+    learner = ColourLearner()
+    learner.load()
+    detector = CountingDetector()
+    run = Pipeline(learner, detector, search_interval_s=60.0)
+    assert run.detector is detector
+    for i in range(10):
+        run(textured(i / 30))
+    assert (detector.searches, run.search_interval_s) == (2, 60.0)
+    run.search_interval_s = 0.0
+    for i in range(10, 20):
+        run(textured(i / 30))
+    assert detector.searches == 12
+    with pytest.raises(UsageError, match="-1"):
+        run.search_interval_s = -1.0
+    single = Pipeline(learner, detector, track=False)
+    single.search_interval_s = 5.0
+    assert single.search_interval_s == 0.0
+
+
+def test_warming_up_and_reset_leave_no_face_behind() -> None:
+    learner = ColourLearner()
+    learner.load()
+    detector = CountingDetector()
+    run = Pipeline(learner, detector, search_interval_s=60.0)
+    run.warm_up((240, 320))
+    for i in range(5):
+        run(textured(i / 30))
+    assert detector.searches == 3
+    run.reset()
+    run(textured(1.0))
+    assert detector.searches == 4

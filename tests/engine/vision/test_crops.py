@@ -13,7 +13,7 @@ from emotion_perception.engine.cards import CropSpec, InputSpec
 from emotion_perception.engine.data import Image
 from emotion_perception.engine.errors import InputError, UsageError
 from emotion_perception.engine.target import BoundingBox
-from emotion_perception.engine.vision.crops import face_crop, network_input
+from emotion_perception.engine.vision.crops import face_crop, network_input, resized
 
 SPEC = InputSpec(24, 32)
 
@@ -64,6 +64,29 @@ def test_floats_at_the_networks_size_arrive_bit_for_bit() -> None:
     assert np.array_equal(network_input(list(tensor), SPEC), x)
     assert np.allclose(network_input(tensor.to(torch.bfloat16), SPEC), x, atol=4e-3)
     assert np.array_equal(network_input(x.astype(np.float64), SPEC), x)
+
+
+@pytest.mark.parametrize("color", ["rgb", "bgr"])
+@pytest.mark.parametrize("order", ["rgb", "bgr"])
+def test_a_batch_of_crops_equals_the_crops_one_by_one(color: Any, order: Any) -> None:
+    crops = np.random.default_rng(3).integers(0, 256, (5, 24, 32, 3), np.uint8)
+    before = crops.copy()
+    for spec in (InputSpec(24, 32, color=order), InputSpec(24, 32, color=order, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))):
+        together = network_input(crops, spec, color)
+        assert np.array_equal(together, network_input(list(crops), spec, color))
+        assert (together.shape, together.dtype, together.flags.c_contiguous) == ((5, 3, 24, 32), np.float32, True)
+        assert np.array_equal(network_input(crops[::2], spec, color), together[::2])  # not contiguous
+    assert np.array_equal(crops, before)
+
+
+def test_halving_in_steps_is_the_same_mean_up_to_rounding() -> None:
+    import cv2
+
+    picture = np.random.default_rng(4).integers(0, 256, (192, 256, 3), np.uint8)
+    at_once = cv2.resize(picture, (32, 24), interpolation=cv2.INTER_AREA)
+    assert np.abs(resized(picture, 24, 32).astype(int) - at_once).max() <= 1
+    floats = picture.astype(np.float32)
+    assert np.allclose(resized(floats, 24, 32), cv2.resize(floats, (32, 24), interpolation=cv2.INTER_AREA), atol=1e-3)
 
 
 @pytest.mark.parametrize("empty", [[], (), np.zeros((0, 3, 5, 5), np.float32), np.zeros((0, 5, 5, 3), np.uint8)])

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,7 +14,7 @@ import pytest
 from emotion_perception.engine.data import Image
 from emotion_perception.engine.errors import DownloadError, MissingDependencyError, UsageError, WeightsError
 from emotion_perception.engine.target import BoundingBox
-from emotion_perception.engine.vision.faces import YUNET, FaceDetector, HaarDetector, YuNetDetector, create_detector
+from emotion_perception.engine.vision.faces import YUNET, FaceDetector, HaarDetector, Reduced, SharesCopy, YuNetDetector, create_detector
 
 FACES = {
     "fr_biden.jpg": 1,
@@ -206,3 +209,36 @@ def test_an_unknown_detector_is_refused_with_the_nearest_name() -> None:
 def test_limits_out_of_range_are_refused(limits: dict[str, float]) -> None:
     with pytest.raises(UsageError, match="expected"):
         create_detector("haar", **limits)
+
+
+@pytest.mark.parametrize("size_hw", [(720, 1280), (540, 960), (405, 721), (1080, 1920), (90, 160), (1, 3000), (333, 320)])
+def test_the_reduced_copy_shows_the_same_at_the_size_wanted(size_hw: tuple[int, int]) -> None:
+    height, width = size_hw
+    rows, columns = np.mgrid[:height, :width]
+    rgb = np.stack([255 * columns / width, 255 * rows / height, np.full(size_hw, 40)], axis=-1).astype(np.uint8)
+    copy = Reduced.of(Image(rgb), 320)
+    small_height, small_width = copy.rgb.shape[:2]
+    assert max(small_height, small_width) == min(320, max(size_hw))
+    assert copy.scale_xy == pytest.approx([width / small_width, height / small_height])
+    rows, columns = np.mgrid[:small_height, :small_width] + 0.5
+    assert np.abs(copy.rgb[..., 0] - 255 * columns / small_width).max() <= 3
+    assert np.abs(copy.rgb[..., 1] - 255 * rows / small_height).max() <= 3 or small_height < 3
+    assert copy.grey().shape == copy.rgb.shape[:2]
+
+
+@pytest.mark.parametrize("which", ["yunet", "haar"])
+def test_searching_a_copy_equals_searching_the_picture(which: str, portrait: Path, request: pytest.FixtureRequest) -> None:
+    detector, image = request.getfixturevalue(which), Image.open(portrait)
+    assert isinstance(detector, SharesCopy)
+    (face,), (again,) = detector(image), detector.search(Reduced.of(image, detector.max_side))
+    assert np.array_equal(face.box.xyxy, again.box.xyxy)
+
+
+@pytest.mark.parametrize(("before", "variable", "threads"), [("", None, 1), ("import cv2; cv2.setNumThreads(2)", None, 2), ("", "2", 2)])
+def test_opencv_works_in_one_thread_unless_the_program_chose(before: str, variable: str | None, threads: int) -> None:
+    code = f"{before}\nfrom emotion_perception.engine.vision.opencv import opencv\nprint(opencv('a test').getNumThreads())"
+    environment = {name: value for name, value in os.environ.items() if name != "OPENCV_FOR_THREADS_NUM"}
+    if variable is not None:
+        environment["OPENCV_FOR_THREADS_NUM"] = variable
+    out = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True).stdout
+    assert int(out) == threads
