@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EXPORTED_NAME",
     "MODEL_NAME",
+    "REPORT_NAME",
     "atomic_write",
     "cache_dir",
     "check_shapes",
@@ -36,6 +37,7 @@ __all__ = [
 
 MODEL_NAME = "model.safetensors"
 EXPORTED_NAME = "model.onnx"
+REPORT_NAME = "optimize.json"
 
 
 def save_folder(
@@ -60,7 +62,7 @@ def save_folder(
 
     # Views of one storage cannot be stored by safetensors, and channels-last is a matter of running, not of storing.
     plain = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-    with folder_update(path, stale=(MODEL_NAME, CARD_NAME, EXPORTED_NAME)) as folder:
+    with folder_update(path, stale=(MODEL_NAME, CARD_NAME, EXPORTED_NAME, REPORT_NAME)) as folder:
         (folder / CARD_NAME).write_text(json.dumps(card.to_dict(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         for name, source in (files or {}).items():
             shutil.copyfile(source, folder / name)
@@ -134,8 +136,12 @@ def check_shapes(expected: Mapping[str, tuple[int, ...]], tensors: Mapping[str, 
             raise WeightsError(f"{source} has tensor {key!r}, which the model does not have; {way_out}")
 
 
-def load_torch(path: str | Path) -> dict[str, torch.Tensor]:
+def load_torch(path: str | Path, inside: str | None = None) -> dict[str, torch.Tensor]:
     """Reads a published torch file (legacy or zip format, saved on any device) that holds a state dict, without running its code.
+
+    Args:
+        path: The file.
+        inside: The entry that holds the state dict, in files that hold more than that; a file that is a state dict itself is taken too.
 
     Returns:
         The tensors on the CPU, in the file's order and types.
@@ -154,6 +160,11 @@ def load_torch(path: str | Path) -> dict[str, torch.Tensor]:
         reason = str(error).split("\n", 1)[0].split(". ", 1)[0] or type(error).__name__
         reason = f"truncated or not a torch state dict ({reason})"
         raise WeightsError(f"cannot read weights file {str(file)!r}: {reason}; download it again") from error
+    if isinstance(content, dict) and {"fingerprint", "position"} <= content.keys():
+        way_out = "call fit with its folder to finish it, or give the folder of weights that it ended in"
+        raise WeightsError(f"weights file {str(file)!r} is the checkpoint of a training; {way_out}")
+    if inside is not None and isinstance(content, dict):
+        content = content.get(inside, content)
     if not isinstance(content, dict) or not content or not all(isinstance(v, torch.Tensor) for v in content.values()):
         kind = type(content).__name__
         raise WeightsError(f"weights file {str(file)!r} holds a {kind} that is not a state dict; give the model's own file")

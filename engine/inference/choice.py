@@ -6,20 +6,17 @@ import hashlib
 import json
 import logging
 import os
-import platform
 import statistics
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from emotion_perception.engine.cards import ModelCard
 from emotion_perception.engine.downloads import cache_dir
 from emotion_perception.engine.inference.backends import Backend
-from emotion_perception.engine.inference.threads import cpu_threads
 from emotion_perception.engine.storage import atomic_write
 
 logger = logging.getLogger(__name__)
@@ -28,7 +25,7 @@ TUNE_VARIABLE = "EMOTION_PERCEPTION_TUNE"
 _ROUNDS = 15
 _WARM_UP_ROUNDS = 5
 _FOLDER = "exported"
-_WEIGHT_SUFFIXES = (".safetensors", ".pt")
+_WEIGHT_SUFFIXES = (".safetensors", ".pt", ".h5")
 
 
 def is_known(learner: str) -> bool:
@@ -114,25 +111,8 @@ def measure(backends: Mapping[str, Backend], card: ModelCard) -> dict[str, float
 
 def _machine(device: str) -> str:
     """Describes what a measurement depends on, in one line."""
-    from importlib import metadata
+    from emotion_perception.engine.evaluation.machine import machine
 
-    def version(package: str) -> str:
-        try:
-            return metadata.version(package)
-        except metadata.PackageNotFoundError:
-            return "-"
-
-    parts: list[Any] = [_processor(), f"{cpu_threads()} threads", device, *(f"{name} {version(name)}" for name in ("torch", "onnxruntime"))]
-    return ", ".join(map(str, parts))
-
-
-def _processor() -> str:
-    """Returns the processor's name and kind."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    facts = dict(line.split(":", 1) for line in lines[: lines.index("") if "" in lines else None] if ":" in line)
-    known = {key.strip(): value.strip() for key, value in facts.items()}
-    named = (known[key] for key in ("model name", "cpu family", "model", "CPU part") if known.get(key))
-    return " ".join([*named, platform.machine()])
+    facts = machine()
+    known = [f"{name} {facts.get(name, '-')}" for name in ("torch", "onnxruntime")]
+    return ", ".join([str(facts["device"]), facts["instructions"], f"{facts['threads']} threads", device, *known])

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import io
 import json
-import logging
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +13,12 @@ import numpy as np
 from emotion_perception.engine.cards import ModelCard
 from emotion_perception.engine.errors import WeightsError
 from emotion_perception.engine.inference.backends import require
-from emotion_perception.engine.inference.onnx_backend import CARD_KEY, INPUT_NAME, OnnxBackend
+from emotion_perception.engine.inference.calibration import random_pictures
+from emotion_perception.engine.inference.console import silence
+from emotion_perception.engine.inference.metadata import FORMAT_KEY, FORMAT_VERSION, set_metadata
+from emotion_perception.engine.inference.onnx_backend import CARD_KEY, INPUT_NAME, PRECISION_KEY, OnnxBackend
 from emotion_perception.engine.inference.torch_backend import TorchBackend
 from emotion_perception.engine.storage import atomic_write
-from emotion_perception.engine.target import FloatArray
 
 if TYPE_CHECKING:
     import torch
@@ -36,9 +34,10 @@ def export_onnx(
 ) -> Path:
     """Exports a module, checks the file against it and puts it in its place, or leaves that place as it was.
 
-    The file has a dynamic batch, the input ``images`` ``(batch, 3, height, width)`` float32, the named outputs, and the card as JSON in
-    its metadata. It was run with ONNX Runtime on random pictures in several batch sizes: the largest difference from torch is at most
-    1e-4 times the largest absolute value of all outputs (of one network they feed on each other), or 1e-4 where all are below one.
+    The file has a dynamic batch, the input ``images`` ``(batch, 3, height, width)`` float32, the named outputs, and in its metadata the
+    card as JSON, the precision and the version of the format. It was run with ONNX Runtime on random pictures in several batch sizes:
+    the largest difference from torch is at most 1e-4 times the largest absolute value of all outputs (of one network they feed on each
+    other), or 1e-4 where all are below one.
 
     Args:
         model: Returns a tuple of tensors in the order of ``output_names``, rows along the batch. It is not changed.
@@ -70,9 +69,9 @@ def _serialize(model: torch.nn.Module, card: ModelCard, output_names: tuple[str,
     """Returns the content of the ONNX file."""
     import torch
 
-    example = torch.from_numpy(_pictures(card, _TRACED_BATCH))
+    example = torch.from_numpy(random_pictures(card.input, _TRACED_BATCH))
     try:
-        with _silence():
+        with silence():
             # The exporter on torch.export: the one on TorchScript is faster (1.3 s against 5 s for a network of ESR-9's size) but
             # deprecated, and writes sizes of the example down as constants under a batch that it calls dynamic.
             program = torch.onnx.export(
@@ -97,21 +96,16 @@ def _serialize(model: torch.nn.Module, card: ModelCard, output_names: tuple[str,
     for node in proto.graph.node:
         del node.metadata_props[:]  # stack traces, with the paths of this machine
         node.doc_string = ""
-    proto.metadata_props.add(key=CARD_KEY, value=json.dumps(card.to_dict(), ensure_ascii=False))
+    set_metadata(proto, CARD_KEY, json.dumps(card.to_dict(), ensure_ascii=False))
+    set_metadata(proto, FORMAT_KEY, str(FORMAT_VERSION))
+    set_metadata(proto, PRECISION_KEY, "fp32")
     return bytes(proto.SerializeToString())
-
-
-def _pictures(card: ModelCard, count: int) -> FloatArray:
-    """Returns random pictures as the network takes them, ``(count, 3, height, width)`` float32, the same ones at each call."""
-    pixels = np.random.default_rng(count).random((count, card.input.height, card.input.width, 3), dtype=np.float32)
-    normalized = (pixels - np.asarray(card.input.mean, np.float32)) / np.asarray(card.input.std, np.float32)
-    return np.ascontiguousarray(normalized.transpose(0, 3, 1, 2))
 
 
 def _compare(reference: TorchBackend, exported: OnnxBackend, card: ModelCard) -> None:
     """Raises `WeightsError` where the two back ends differ by more than the tolerance."""
     for count in _CHECKED_BATCHES:
-        x = _pictures(card, count)
+        x = random_pictures(card.input, count)
         actual, wanted = exported(x), reference(x)
         limit = TOLERANCE * max(1.0, *(float(np.abs(values).max(initial=0.0)) for values in wanted.values()))
         for name, expected in wanted.items():
@@ -127,16 +121,3 @@ def _compare(reference: TorchBackend, exported: OnnxBackend, card: ModelCard) ->
                     f"the exported {card.learner!r} differs from torch by {difference:.3g} ({where}), expected at most {limit:.3g};"
                     " it was not kept"
                 )
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Keeps the exporter's progress, notes and warnings off the console; its errors still arrive as exceptions."""
-    disabled = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(disabled)

@@ -14,6 +14,7 @@ from emotion_perception.engine.cards import ModelCard
 from emotion_perception.engine.data import describe
 from emotion_perception.engine.errors import InputError, UsageError, WeightsError
 from emotion_perception.engine.inference.backends import check_layout, require
+from emotion_perception.engine.inference.metadata import check_format
 from emotion_perception.engine.inference.threads import cpu_threads
 from emotion_perception.engine.target import FloatArray
 
@@ -53,6 +54,7 @@ class OnnxBackend:
         self._output_names = tuple(output_names)
         providers = choose_providers(device, runtime.get_available_providers())
         self._session = _open(runtime, self.path, providers)
+        check_format(self._session.get_modelmeta().custom_metadata_map, self.path)
         self.card = _read_card(self._session, self.path)
         if learner is not None and self.card.learner != learner:
             raise WeightsError(

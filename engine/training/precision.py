@@ -23,6 +23,8 @@ def bfloat16_is_faster(device_type: str) -> bool:
     """Says whether a matrix product is faster in bfloat16 than in float32; on CPUs without bf16 units it is 500 times slower."""
     if device_type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return False  # a small product may still be faster, a convolution is not
     seconds = {}
     for dtype in (torch.float32, torch.bfloat16):
         matrix = torch.ones(192, 192, dtype=dtype)

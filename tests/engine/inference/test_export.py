@@ -56,7 +56,9 @@ def test_the_file_has_a_dynamic_batch_named_ends_folded_batch_norm_and_the_card(
     assert [(value.name, shape(value)) for value in proto.graph.input] == [("images", ["batch", 3, 24, 32])]
     assert [(value.name, shape(value)) for value in proto.graph.output] == [("logits", ["batch", 1, 8]), ("affect", ["batch", 1, 2])]
     assert "BatchNormalization" not in {node.op_type for node in proto.graph.node}
-    assert ModelCard.from_dict(json.loads({entry.key: entry.value for entry in proto.metadata_props}["emotion_perception.card"])) == card
+    metadata = {entry.key: entry.value for entry in proto.metadata_props}
+    assert ModelCard.from_dict(json.loads(metadata["emotion_perception.card"])) == card
+    assert (metadata["emotion_perception.format"], metadata["emotion_perception.precision"]) == ("1", "fp32")
     assert b".py" not in exported.read_bytes()  # no stack traces with the paths of this machine
     assert [entry.name for entry in exported.parent.iterdir()] == ["model.onnx"]
 
