@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,8 +12,10 @@ from emotion_perception.engine.cards import CropSpec, InputSpec, ModelCard
 from emotion_perception.engine.errors import UsageError
 from emotion_perception.engine.learners import Learner
 from emotion_perception.engine.target import Emotions, FloatArray
+from emotion_perception.learners.esr.anytime import Anytime, check_limits
 from emotion_perception.learners.esr.card import CARD
 from emotion_perception.learners.esr.checkpoints import BASE_NAME, BRANCH_NAME, read_published, write_published
+from emotion_perception.learners.esr.ensemble import ensemble_of, judged_class, softmax, votes_of
 
 if TYPE_CHECKING:
     import torch
@@ -55,6 +57,8 @@ class FacialEmotionLearner(Learner):
         *,
         backend: str = "auto",
         voting: str = "probability",
+        confidence: float | None = None,
+        budget_ms: float | None = None,
         schedule: str = "published",
         later_epochs: int | None = None,
         images_per_class: int = 5000,
@@ -92,6 +96,9 @@ class FacialEmotionLearner(Learner):
             diversify: Use CBAM and the diversity loss (ESR*).
             backend: ``auto``, ``torch`` or ``onnxruntime``; see `Learner`.
             voting: ``probability`` (mean over branches) or ``plurality`` (most branches, ties broken by probability).
+            confidence: From above 0.5 to 1: leave out branches that will not, with this confidence, change the class; 1: cannot. None: no.
+            budget_ms: Milliseconds for one pass of up to ``batch_size`` faces: no more branches are begun that would probably end later, so
+                that results depend on how busy the machine is. The shared layers and the first branch always run.
             schedule: ``published`` (branch after branch) or ``joint`` (all branches in one pass).
             later_epochs: Published schedule: epochs of every later branch; None = 40 % of ``max_training_epoch``, as published.
             images_per_class: Published schedule: most pictures per class in each branch's fresh subset.
@@ -118,6 +125,7 @@ class FacialEmotionLearner(Learner):
         ):
             if value not in allowed:
                 raise UsageError(f"{name} is {value!r}, expected one of {', '.join(map(str, allowed))}")
+        check_limits(confidence, budget_ms)
         if ensemble_size < 1 or not 0.0 < branch_share <= 1.0 or min(input_size or 96, small_size) < 54:
             raise UsageError("ensemble_size must be at least 1, branch_share in (0, 1], input_size and small_size at least 54 pixels")
         optimizer = optimizer or ("adamw" if schedule == "joint" else "sgd")
@@ -135,6 +143,7 @@ class FacialEmotionLearner(Learner):
         self.images_per_class, self.branch_share, self.affect_fit = images_per_class, branch_share, affect_fit
         self.input_size, self.small_size, self.small_epochs, self.crop_scale = input_size, small_size, small_epochs, crop_scale
         self.augment, self.precision, self.diversity_weight = augment, precision, diversity_weight
+        self.confidence, self.budget_ms, self._anytime = confidence, budget_ms, Anytime()
         self._backbone_fixed = False
 
     # ---- the network --------------------------------------------------------------------------------------------------
@@ -178,28 +187,46 @@ class FacialEmotionLearner(Learner):
         assert isinstance(model, ESR)
         return Deployed(model)
 
+    def reference(self) -> Callable[[FloatArray], Any]:
+        """Returns the published structure, as `reference.py` describes it."""
+        from emotion_perception.learners.esr.reference import Published
+
+        return Published(self._esr(), self.torch_device())
+
+    def outputs(self, x: FloatArray) -> dict[str, FloatArray]:
+        """Runs the network as `Learner.outputs` says; what branches that were left out would have answered is NaN."""
+        if self._backend is None or (self.confidence is None and self.budget_ms is None):
+            return super().outputs(x)
+        branches = int(self.card.architecture["ensemble_size"])
+        ensemble = self._anytime.around(self._backend, branches, self.confidence, self.budget_ms, self.voting)
+        parts = [ensemble(x[i : i + self.batch_size]) for i in range(0, len(x), self.batch_size)]
+        return {name: np.concatenate([part[name] for part in parts]) for name in self.output_names}
+
     def emotions(self, outputs: Mapping[str, FloatArray]) -> Emotions:
         """Combines the branches.
 
         Args:
             outputs: ``probabilities`` (n, 8) and ``affect`` (n, 2), the means over the branches; ``logits`` (n, branches, 8) and
-                ``branch_affect`` (n, branches, 2).
+                ``branch_affect`` (n, branches, 2), NaN for branches that were left out.
 
         Returns:
-            Mean probabilities and mean affect; the class by ``voting``; votes, agreement and spreads as extras.
+            Mean probabilities and mean affect; the class by ``voting``; votes, agreement and spreads as extras, over the branches
+            evaluated, and with ``confidence`` or ``budget_ms`` their number ``branches_used`` (n,).
         """
         logits, probabilities = outputs["logits"], outputs["probabilities"]
-        votes = np.eye(logits.shape[2], dtype=np.int64)[logits.argmax(axis=2)].sum(axis=1)
-        # Probabilities are below 1, so adding them only decides between equal numbers of votes.
-        index = (votes + 0.999 * probabilities if self.voting == "plurality" else probabilities).argmax(axis=1)
+        votes = votes_of(logits)
+        used = votes.sum(axis=1)
+        index = judged_class(votes, probabilities, self.voting)
         extras = {
             "votes": votes,
-            "agreement": (votes[np.arange(len(index)), index] / logits.shape[1]).astype(np.float32),
-            "probability_spread": _softmax(logits).std(axis=1),
+            "agreement": (votes[np.arange(len(index)), index] / used).astype(np.float32),
+            "probability_spread": np.nanstd(softmax(logits), axis=1),
         }
+        if self.confidence is not None or self.budget_ms is not None:
+            extras["branches_used"] = used
         if not self.card.affect:  # weights without affect heads; what the network gives there means nothing
             return Emotions(self.card.label_set, probabilities, None, index, extras)
-        extras["affect_spread"] = outputs["branch_affect"].std(axis=1)
+        extras["affect_spread"] = np.nanstd(outputs["branch_affect"], axis=1)
         return Emotions(self.card.label_set, probabilities, np.clip(outputs["affect"], -1.0, 1.0), index, extras)
 
     # ---- training and evaluation --------------------------------------------------------------------------------------
@@ -299,7 +326,8 @@ class FacialEmotionLearner(Learner):
             current_branch_on_training: Measure the ensemble of the branches up to this index (from 0) only.
 
         Returns:
-            What `engine.evaluation.measure` returns, and ``branches``: accuracy and affect errors of every branch alone.
+            What `engine.evaluation.measure` returns, and ``branches``: accuracy and affect errors of every branch alone. Where branches
+            were left out, ``branches_used`` instead: how many were evaluated, on average.
         """
         from emotion_perception.engine.datasets import AffectNetCategorical, AffectNetDimensional
         from emotion_perception.engine.evaluation import measure, outputs_over
@@ -322,6 +350,8 @@ class FacialEmotionLearner(Learner):
             return measure(self.emotions(part), dataset.targets)
 
         result = measured(0, used)
+        if np.isnan(outputs["logits"]).any():
+            return result | {"branches_used": float(votes_of(outputs["logits"][:, :used]).sum(axis=1).mean())}
         single = [measured(i, i + 1) for i in range(used)]
         result["branches"] = [{key: value for key, value in one.items() if isinstance(value, float)} for one in single]
         return result
@@ -468,20 +498,3 @@ class FacialEmotionLearner(Learner):
             return emotion[0], None, emotion[1], None
         affect = [AffectNetDimensional(idx_set=i, base_path_to_affectnet=root) for i in (0, 2)]
         return emotion[0], affect[0], emotion[1], affect[1]
-
-
-def ensemble_of(logits: FloatArray, branch_affect: FloatArray) -> dict[str, FloatArray]:
-    """Returns what `FacialEmotionLearner.emotions` takes, for any branches.
-
-    Args:
-        logits: ``(n, branches, 8)``.
-        branch_affect: ``(n, branches, 2)``.
-    """
-    means = {"probabilities": _softmax(logits).mean(axis=1), "affect": branch_affect.mean(axis=1)}
-    return {**means, "logits": logits, "branch_affect": branch_affect}
-
-
-def _softmax(logits: FloatArray) -> FloatArray:
-    """Returns probabilities along the last axis."""
-    exponent = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return np.asarray(exponent / exponent.sum(axis=-1, keepdims=True), np.float32)

@@ -16,6 +16,9 @@ from torch.nn.functional import adaptive_avg_pool2d, adaptive_max_pool2d, max_po
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 EMOTIONS = 8
+_LAST_WIDTH = 512
+# Of the shared features, for branches whose last maps are to be looked at: 20 pixels become 6, and 12 become 2.
+_LEAST_SIDE = 20
 
 
 class ChannelGate(nn.Module):
@@ -110,9 +113,9 @@ class Block(nn.Module):
         """Applies CBAM ``number`` where the variant has it."""
         return getattr(self, f"cbam{number}")(x) if self.diversify else x
 
-    def convolve(self, x: Tensor, last: int = 4) -> Tensor:
-        """Applies the convolutions 1 to ``last``, each with its CBAM but for the fourth's."""
-        for number in range(1, last + 1):
+    def convolve(self, x: Tensor, first: int = 1, last: int = 4) -> Tensor:
+        """Applies the convolutions ``first`` to ``last``, each with its CBAM but for the fourth's."""
+        for number in range(first, last + 1):
             x = self.step(x, number)
             x = self.attend(x, number) if number < 4 else x
         return x
@@ -135,8 +138,8 @@ class Branch(Block):
 
     def __init__(self, diversify: bool = False) -> None:
         """Makes a branch with fresh weights."""
-        super().__init__((128, 128, 256, 256, 512), kernels=(3, 3, 3, 3), paddings=(0, 0, 0, 1), pooled=(2,), diversify=diversify)
-        self.fc = nn.Linear(512, EMOTIONS)
+        super().__init__((128, 128, 256, 256, _LAST_WIDTH), kernels=(3, 3, 3, 3), paddings=(0, 0, 0, 1), pooled=(2,), diversify=diversify)
+        self.fc = nn.Linear(_LAST_WIDTH, EMOTIONS)
         self.fc_dimensional = nn.Linear(EMOTIONS, 2)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
@@ -144,7 +147,8 @@ class Branch(Block):
         return self.from_last_conv(self.convolve(features))
 
     def from_last_conv(self, maps: Tensor) -> tuple[Tensor, Tensor]:
-        """Goes on from the maps of the last convolution ``(n, 512, h, w)``, as Grad-CAM needs it."""
+        """Goes on from the maps of the last convolution ``(n, 512, h, w)``, or of the first ``(n, 128, h, w)``, as Grad-CAM needs it."""
+        maps = maps if maps.shape[1] == _LAST_WIDTH else self.convolve(maps, first=2)
         logits = self.fc(self.attend(maps, 4).mean((2, 3)))
         return logits, self.fc_dimensional(relu(logits))
 
@@ -181,9 +185,13 @@ class ESR(nn.Module):
         return _stacked([branch(features) for branch in self.branches])
 
     def last_conv(self, x: Tensor) -> Tensor:
-        """Returns the maps of every branch's last convolution, ``(n, branches, 512, 6, 6)`` at 96x96, for Grad-CAM."""
+        """Returns the maps of every branch's last convolution, ``(n, branches, 512, 6, 6)`` at 96x96, for Grad-CAM.
+
+        For smaller faces those of the first, ``(n, branches, 128, 10, 10)`` at 64x64: the last has too few pixels to tell places apart.
+        """
         features = self.base(x)
-        return torch.stack([branch.convolve(features) for branch in self.branches], dim=1)
+        last = 4 if features.shape[-1] >= _LEAST_SIDE else 1
+        return torch.stack([branch.convolve(features, last=last) for branch in self.branches], dim=1)
 
     def from_last_conv(self, maps: Tensor) -> tuple[Tensor, Tensor]:
         """Goes on from `last_conv` to what `forward` returns."""
