@@ -25,6 +25,10 @@ _SUMMARY = {
     f"balanced_accuracy_min{MIN_SUPPORT}": f"balanced accuracy, classes of {MIN_SUPPORT} pictures or more",
     "macro_f1": "macro F1",
     "calibration_error": "calibration error",
+    "cohen_kappa": "Cohen's kappa",
+    "krippendorff_alpha": "Krippendorff's alpha",
+    "auc": "area below the ROC curve, mean over classes",
+    "auc_pr": "average precision, mean over classes",
 }
 # Panel of the training curves -> what the names of its numbers contain.
 _PANELS = {
@@ -101,7 +105,7 @@ def plot_confusion(matrix: Any, words: Sequence[str], path: str | Path, title: s
     counts = np.asarray(matrix, dtype=np.int64)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = 2.2 + 0.75 * len(words)
-    figure = _figure(side + 0.6, side)
+    figure = new_figure(side + 0.6, side)
     axes = figure.subplots()
     shown = axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
     axes.set_xticks(range(len(words)), words, rotation=45, ha="right")
@@ -115,7 +119,7 @@ def plot_confusion(matrix: Any, words: Sequence[str], path: str | Path, title: s
             axes.text(column, row - 0.1, f"{100 * shares[row, column]:.0f} %", ha="center", va="center", color=colour, fontsize=9)
             axes.text(column, row + 0.25, str(count), ha="center", va="center", color=colour, fontsize=6.5)
     figure.colorbar(shown, ax=axes, fraction=0.046, pad=0.03, label="share of the true class")
-    return _store(figure, path)
+    return store_figure(figure, path)
 
 
 def plot_history(history: Sequence[Mapping[str, Any]], path: str | Path, title: str = "") -> Path:
@@ -129,7 +133,7 @@ def plot_history(history: Sequence[Mapping[str, Any]], path: str | Path, title: 
     names = list(dict.fromkeys(key for row in history for key, value in row.items() if _is_number(value)))
     panels = {label: [name for name in names if any(part in name for part in parts)] for label, parts in _PANELS.items()}
     shown = {label: keys for label, keys in panels.items() if keys} or {"value": [n for n in names if n not in ("epoch", "compute")]}
-    figure = _figure(8.0, 0.6 + 3.0 * len(shown))
+    figure = new_figure(8.0, 0.6 + 3.0 * len(shown))
     grid = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
     epochs = np.array([row.get("epoch", i + 1) for i, row in enumerate(history)], dtype=float)
     for axes, (label, keys) in zip(grid, shown.items(), strict=True):
@@ -145,7 +149,7 @@ def plot_history(history: Sequence[Mapping[str, Any]], path: str | Path, title: 
     grid[-1].xaxis.get_major_locator().set_params(integer=True)
     if title:
         figure.suptitle(title)
-    return _store(figure, path)
+    return store_figure(figure, path)
 
 
 def _mark_stages(axes: Axes, history: Sequence[Mapping[str, Any]], epochs: Any) -> None:
@@ -155,7 +159,7 @@ def _mark_stages(axes: Axes, history: Sequence[Mapping[str, Any]], epochs: Any) 
             axes.axvline((epochs[i - 1] + epochs[i]) / 2, color="grey", linestyle=":", linewidth=1)
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
     """Makes a figure of its own, so that no display and no global state of pyplot is involved; sizes in inches."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -167,7 +171,8 @@ def _figure(width: float, height: float) -> Figure:
     return figure
 
 
-def _store(figure: Figure, path: str | Path) -> Path:
+def store_figure(figure: Figure, path: str | Path) -> Path:
+    """Writes a figure as PNG, all or nothing, and returns the file."""
     with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=120, format="png")
     return Path(path)
