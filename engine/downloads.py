@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
-from emotion_perception.engine.cards import WeightFile
-from emotion_perception.engine.errors import DownloadError, EmotionPerceptionError, StorageError
+from emotion_perception.engine.cards import ModelCard, WeightFile
+from emotion_perception.engine.errors import DownloadError, EmotionPerceptionError, StorageError, unknown_name
 from emotion_perception.engine.storage import lock, made_folder, refusal
 
 logger = logging.getLogger(__name__)
@@ -61,6 +61,27 @@ def fetch(file: WeightFile, folder: str | Path | None = None, url: str | None = 
     addresses = [url] if url else [f"{mirror.rstrip('/')}/", file.url] if mirror else [file.url]
     target = (cache_dir() if folder is None else Path(folder)) / file.name
     return _fetch([_of_file(address, file.name) for address in addresses], target, file.digest, progress)
+
+
+def fetch_published(card: ModelCard, folder: str | Path, mode: str = "pretrained", url: str | None = None) -> Path:
+    """Fetches all files that a card names, as `Learner.download` promises it, and returns the folder they are in.
+
+    Args:
+        card: Of the published weights.
+        folder: What ``pretrained/<learner>`` is made in.
+        mode: ``pretrained``; anything else raises `UsageError`.
+        url: Another folder (http, https or file) that the files lie in.
+
+    Raises:
+        DownloadError: A file could not be had.
+        StorageError: The folder cannot be written.
+    """
+    if mode != "pretrained":
+        raise unknown_name("download mode", mode, ("pretrained",))
+    target = Path(folder) / mode / card.learner
+    for file in card.files:
+        fetch(file, target, None if url is None else f"{url.rstrip('/')}/{file.name}")
+    return target
 
 
 def fetch_url(url: str, target: str | Path, digest: str | None = None, progress: bool = True) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ from emotion_perception.engine.errors import unknown_name
 
 # Words that mean the same class in different label sets, by the word used in hri_msgs/Expression where it has one.
 _CONCEPTS = {
-    "neutral": ("neutral",),
+    "neutral": ("neutral", "calm"),
     "happy": ("happy", "happiness", "joy"),
     "sad": ("sad", "sadness"),
     "surprised": ("surprised", "surprise"),
@@ -60,6 +60,18 @@ class LabelSet:
                 return i
         raise unknown_name(f"class in {self.name}", word, self.words)
 
+    def index_of(self, words: Iterable[str], also: Mapping[str, str] | None = None) -> dict[str, int]:
+        """Returns the class index of the class words of a data set, without those that have no class here.
+
+        Args:
+            words: The data set's words.
+            also: Some of its words -> words of this set, where they count as a class they are not called after; an unknown one of
+                these raises `UsageError`.
+        """
+        own = {concept(word): i for i, word in enumerate(self.words)}
+        found = {word: own[concept(word)] for word in words if concept(word) in own}
+        return found | {word: self.index(target) for word, target in (also or {}).items()}
+
     def map_to(self, other: LabelSet) -> np.ndarray:
         """Returns an int64 array ``(len(self),)``: this set's class -> the other set's class, -1 where it has none."""
         theirs = {concept(word): i for i, word in enumerate(other.words)}
@@ -76,8 +88,13 @@ FERPLUS8 = LabelSet(
     ("Neutral", "Happiness", "Surprise", "Sadness", "Anger", "Disgust", "Fear", "Contempt"),
     "FER+, Barsoum et al. 2016, column order",
 )
+EMOTORCH4 = LabelSet(
+    "emotorch4",
+    ("Anger", "Fear", "Calm", "Surprise"),
+    "EmoPy's anger-fear-calm-surprise models and EmoTorch, output order; calm is FER2013's neutral",
+)
 
-_SETS = {labels.name: labels for labels in (AFFECTNET8, FERPLUS8)}
+_SETS = {labels.name: labels for labels in (AFFECTNET8, FERPLUS8, EMOTORCH4)}
 
 
 def label_set(name: str) -> LabelSet:

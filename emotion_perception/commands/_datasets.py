@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from emotion_perception.engine.datasets import EmotionDataset
     from emotion_perception.engine.labels import LabelSet
 
-KINDS = "ferplus, affectnet, affectnet-dimensional, muxspace, csv or folder"
+KINDS = "ferplus, fer2013, affectnet, affectnet-dimensional, rafdb, ckplus, muxspace, csv or folder"
 # Kinds that always come in a training and a validation part.
 PARTED = ("ferplus", "affectnet", "affectnet-dimensional", "muxspace")
 
@@ -39,9 +39,7 @@ def open_part(
 
 
 def hold_out(dataset: EmotionDataset, share: float, seed: int) -> tuple[EmotionDataset, EmotionDataset]:
-    """Parts a data set at random, by seed, into one to train on and one to validate on."""
-    import numpy as np
+    """Parts a data set at random, by seed, into one to train on and one to validate on; copies and persons stay together."""
+    from emotion_perception.engine.datasets import split_by_source
 
-    order = np.random.default_rng(seed).permutation(len(dataset))
-    count = max(1, round(share * len(dataset)))
-    return dataset.subset(np.sort(order[count:])), dataset.subset(np.sort(order[:count]))
+    return split_by_source(dataset, share, seed)

@@ -127,6 +127,13 @@ class EmotionDataset(DatasetIterator):
         """Returns what a person would call the picture: its file, where it has one."""
         return str(index)
 
+    def source(self, index: int) -> str:
+        """Returns what a picture comes from, the same for all that a split must not divide, in any data set.
+
+        That is its person, where the data set knows who it is, else the picture that it is an altered copy of, else itself.
+        """
+        return f"{id(self)}/{index}"
+
     def crop_scale(self, index: int) -> float:
         """Returns the side of a picture in units of the longer side of the face's box, as `CropSpec.scale` counts; 1 = a tight one."""
         return 1.0
@@ -200,6 +207,10 @@ class SubsetDataset(EmotionDataset):
         """Returns the name the data set beneath gives the picture."""
         return self.dataset.name(int(self.indices[index]))
 
+    def source(self, index: int) -> str:
+        """Returns the source that the data set beneath gives the picture."""
+        return self.dataset.source(int(self.indices[index]))
+
     def crop_scale(self, index: int) -> float:
         """Returns the crop scale that the data set beneath gives the picture."""
         return self.dataset.crop_scale(int(self.indices[index]))
@@ -246,6 +257,11 @@ class ConcatDataset(EmotionDataset):
         """Returns the name that the picture's own data set gives it."""
         dataset, own = self._find(index)
         return dataset.name(own)
+
+    def source(self, index: int) -> str:
+        """Returns the source that the picture's own data set gives it."""
+        dataset, own = self._find(index)
+        return dataset.source(own)
 
     def crop_scale(self, index: int) -> float:
         """Returns the crop scale that the picture's own data set gives it."""

@@ -114,6 +114,10 @@ class FERPlus(EmotionDataset):
         """Returns the file name, e.g. ``fer0028638.png``."""
         return self.names[index]
 
+    def source(self, index: int) -> str:
+        """Returns the picture's name, which is the same in every copy of the data set and in no two of its parts."""
+        return f"ferplus/{self.names[index]}"
+
 
 _Part = tuple[list["Pixels | None"], list[str], NDArray[np.int64]]
 
@@ -156,7 +160,7 @@ def _read_kaggle(root: Path, usage: str) -> _Part:
             # FER+ gives no name to the pictures it drops.
             if row["Usage"] != usage or not votes[read][1]:
                 continue
-            pictures.append(_written_out(row["pixels"] or ""))
+            pictures.append(pixels_of(row["pixels"] or ""))
             names.append(votes[read][1])
             counts.append(votes[read][2 : 2 + _COUNTS])
     if read + 1 != len(votes):
@@ -164,7 +168,8 @@ def _read_kaggle(root: Path, usage: str) -> _Part:
     return pictures, names, _counts(counts, str(root / "fer2013new.csv"))
 
 
-def _written_out(text: str) -> Pixels | None:
+def pixels_of(text: str) -> Pixels | None:
+    """Returns the picture ``(48, 48)`` uint8 that a cell of Kaggle's table spells out, or None where it does not."""
     try:
         return np.array(text.split(), dtype=np.uint8).reshape(SIDE, SIDE)
     except (ValueError, OverflowError):

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from emotion_perception.engine.datasets.base import EmotionDataset, Pixels, Targets
+from emotion_perception.engine.datasets.sources import source_of
 from emotion_perception.engine.errors import DatasetError, InputError
 from emotion_perception.engine.vision.opencv import opencv
 
@@ -167,3 +168,7 @@ class FilesDataset(EmotionDataset):
     def name(self, index: int) -> str:
         """Returns the path of the picture in its folder or zip file."""
         return self.names[index]
+
+    def source(self, index: int) -> str:
+        """Returns the picture that this one is, or is an altered copy of by its name, with the folder that both are in."""
+        return source_of(f"{self.files.path.resolve().as_posix()}/{self.names[index]}")

@@ -8,13 +8,18 @@ from typing import Literal
 
 from emotion_perception.engine.datasets.affectnet import SETS, AffectNetCategorical, AffectNetDimensional
 from emotion_perception.engine.datasets.base import EmotionDataset, ExternalDataset
+from emotion_perception.engine.datasets.ckplus import CKPlus
+from emotion_perception.engine.datasets.fer2013 import FER2013
+from emotion_perception.engine.datasets.fer2013 import TABLE as FER2013_TABLE
 from emotion_perception.engine.datasets.ferplus import SPLITS, FERPlus
 from emotion_perception.engine.datasets.files import Files
 from emotion_perception.engine.datasets.pictures import CsvDataset, ImageFolder, find_table
+from emotion_perception.engine.datasets.rafdb import LIST as RAFDB_LIST
+from emotion_perception.engine.datasets.rafdb import RAFDB
 from emotion_perception.engine.errors import DatasetError, UsageError, unknown_name
 from emotion_perception.engine.labels import AFFECTNET8, LabelSet
 
-KINDS = ("ferplus", "affectnet", "affectnet-dimensional", "muxspace", "csv", "folder")
+KINDS = ("ferplus", "fer2013", "affectnet", "affectnet-dimensional", "rafdb", "ckplus", "muxspace", "csv", "folder")
 # Its crops are squares of 1.5 times the longer side of the face's box.
 MUXSPACE_SCALE = 1.5
 _AFFECTNET_SETS = {"train": 0, "unlabeled": 1, "unlabelled": 1, "valid": 2, "validation": 2} | {name: i for i, name in enumerate(SETS)}
@@ -34,15 +39,15 @@ def open_dataset(
     """Opens a data set by kind and path, or by its path alone.
 
     Args:
-        spec: A kind: ``ferplus``, ``affectnet``, ``affectnet-dimensional``, ``muxspace``, ``csv``, ``folder`` (a folder per class), with
-            ``path``; or a path, the kind of which is told by what lies there; or an `ExternalDataset`.
+        spec: A kind, one of `KINDS` (``folder``: a folder per class), with ``path``; or a path, the kind of which is told by what lies
+            there; or an `ExternalDataset`.
         split: Part of the data set; every kind knows ``train`` and ``valid`` where it has such parts. Needed for FER+ and AffectNet.
         path: Where the data set lies: folder, zip file or CSV file.
         labels: The label set of the targets (AffectNet has only its own).
         mode: For FER+, which pictures to keep, see `FERPlus`.
         max_per_class: For AffectNet, how many pictures of each class or quadrant to draw.
         seed: For AffectNet, the seed of the drawing.
-        scale: For tables and folders, the side of the pictures in units of the face's box; 1 if None, but for muxspace 1.5.
+        scale: For tables, folders, CK+ and RAF-DB, the side of the pictures in units of the face's box; 1 if None, but for muxspace 1.5.
 
     Raises:
         UsageError: An unknown kind or split, or one that is missing.
@@ -68,6 +73,14 @@ def open_dataset(
             raise UsageError(f"AffectNet has the label set {AFFECTNET8.name}, not {labels.name}")
         view = AffectNetDimensional if kind.endswith("dimensional") else AffectNetCategorical
         return view(_AFFECTNET_SETS[_split_of(kind, split, _AFFECTNET_SETS)], max_per_class, None, False, place, seed)
+    if kind == "fer2013":
+        return FER2013(place, split, labels)
+    if kind == "rafdb":
+        return RAFDB(place, split, labels, scale=scale or 1.0)
+    if kind == "ckplus":
+        if split is not None:
+            raise UsageError(f"CK+ has no part {split!r}, it comes in one; split it by subjects, as split_by_source does")
+        return CKPlus(place, labels, scale=scale or 1.0)
     if kind == "folder":
         return ImageFolder(place, split, labels, scale or 1.0)
     return CsvDataset(_table_in(place), split=split, labels=labels, scale=scale or (MUXSPACE_SCALE if kind == "muxspace" else 1.0))
@@ -100,9 +113,13 @@ def _kind_of(path: Path) -> str:
     """Tells the kind of a data set by what lies at the path."""
     if path.is_file():
         if path.suffix.lower() == ".csv":
-            return "csv"
+            return "fer2013" if path.name == FER2013_TABLE else "csv"
     elif any((path / split).is_dir() or (path / f"{split}.zip").is_file() for split in SPLITS) or (path / "fer2013new.csv").is_file():
         return "ferplus"
+    elif (path / FER2013_TABLE).is_file():
+        return "fer2013"
+    elif (path / RAFDB_LIST).is_file():
+        return "rafdb"
     elif any((path / name).is_dir() for name in SETS):
         return "affectnet"
     elif (path / "labels.csv").is_file():

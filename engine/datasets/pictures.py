@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -22,7 +23,13 @@ class ImageFolder(FilesDataset):
     """Pictures sorted into one folder per class; deeper folders count to their class folder."""
 
     def __init__(
-        self, path: str | Path, split: str | None = None, labels: LabelSet = AFFECTNET8, scale: float = 1.0
+        self,
+        path: str | Path,
+        split: str | None = None,
+        labels: LabelSet = AFFECTNET8,
+        scale: float = 1.0,
+        *,
+        classes: Mapping[str, int] | None = None,
     ) -> None:
         """Lists the pictures.
 
@@ -31,6 +38,7 @@ class ImageFolder(FilesDataset):
             split: Folder between ``path`` and the class folders ("train", "valid"), where there is one.
             labels: The label set of the targets.
             scale: Side of the pictures in units of the face's box.
+            classes: Name of a folder, in small letters -> class; other folders are left out. None: every folder has to be a class.
 
         Raises:
             DatasetError: Missing, without class folders, without pictures, or a folder that is no class.
@@ -49,7 +57,7 @@ class ImageFolder(FilesDataset):
         tops = {name.partition("/")[0] for name in names}
         if not root.is_dir() and len(tops) == 1 and tops != {split} and all(name.count("/") >= 2 for name in names):
             prefix = f"{tops.pop()}/{prefix}"
-        kept, classes = [], []
+        kept, index = [], []
         index_of: dict[str, int] = {}
         for name in names:
             folder, below, file = name.removeprefix(prefix).partition("/")
@@ -57,13 +65,15 @@ class ImageFolder(FilesDataset):
                 continue
             if PurePosixPath(file).suffix.lower() not in SUFFIXES:
                 continue
+            if classes is not None and folder.lower() not in classes:
+                continue
             if folder not in index_of:
-                index_of[folder] = self._class_of(folder, root)
+                index_of[folder] = self._class_of(folder, root) if classes is None else classes[folder.lower()]
             kept.append(name)
-            classes.append(index_of[folder])
+            index.append(index_of[folder])
         if not kept:
             raise DatasetError(f"{str(root)!r} has no pictures in class folders; expected e.g. {labels.words[0]}/picture.jpg beneath it")
-        self._keep_whole(f"folder {str(root)!r}", files, kept, Targets(np.array(classes, dtype=np.int64)))
+        self._keep_whole(f"folder {str(root)!r}", files, kept, Targets(np.array(index, dtype=np.int64)))
 
     def _class_of(self, folder: str, root: Path) -> int:
         if folder.lower() in _SPLIT_NAMES:
@@ -75,10 +85,10 @@ class ImageFolder(FilesDataset):
 
 
 class CsvDataset(FilesDataset):
-    """Pictures named in a table with the columns ``file, label`` and, if there, ``valence, arousal, split``; others are ignored.
+    """Pictures named in a table with the columns ``file, label`` and, if there, ``valence, arousal, split, source``; others are ignored.
 
     ``label`` is a class word or a synonym, empty where there is none. ``valence`` and ``arousal`` lie in [-1, 1], empty or -2 where
-    there is none.
+    there is none. ``source`` is what `EmotionDataset.source` returns; where it is empty, the file's name says it.
     """
 
     def __init__(
@@ -121,7 +131,12 @@ class CsvDataset(FilesDataset):
         files = home if root is None else Files(Path(root))
         folder = "" if root is not None else entry.rpartition("/")[0]
         names = _located(files, folder, [row["file"] for _, row in rows])
+        self._sources = {name: row["source"] for name, (_, row) in zip(names, rows, strict=True) if row["source"]}
         self._keep_whole(f"table {source!r}", files, names, Targets(index, affect=None if np.isnan(affect).all() else affect))
+
+    def source(self, index: int) -> str:
+        """Returns what the table says the picture comes from, else what its name says."""
+        return self._sources.get(self.names[index]) or super().source(index)
 
     def _rows(self, home: Files, entry: str, source: str, split: str | None) -> list[tuple[int, dict[str, str]]]:
         """Returns the rows of the split with their line numbers, every wanted column filled in or empty."""
@@ -137,7 +152,7 @@ class CsvDataset(FilesDataset):
         missing = [column for column in ("file", "label", *(["split"] if split else [])) if column not in columns]
         if missing:
             raise DatasetError(f"table {source!r} lacks the column {missing[0]!r}; it has {', '.join(columns) or 'none'}")
-        wanted = ("file", "label", "valence", "arousal", "split")
+        wanted = ("file", "label", "valence", "arousal", "split", "source")
         rows = [(reader.line_num, {key: (row.get(key) or "").strip() for key in wanted}) for row in reader]
         if split is None:
             return rows
