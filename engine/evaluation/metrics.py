@@ -33,6 +33,9 @@ def classification_metrics(
         Plain numbers, ready for JSON: ``accuracy``; ``balanced_accuracy``, the mean recall of the classes with pictures;
         ``balanced_accuracy_min40``, that of the classes with at least 40 pictures (None if there are none); ``macro_f1``, over the
         classes with pictures; ``calibration_error``, the expected calibration error in 15 bins of equal width (Guo et al. 2017);
+        ``cohen_kappa`` and ``krippendorff_alpha`` (nominal), agreement beyond chance of the judged with the true classes (None where
+        there is only one class); ``auc`` and ``auc_pr`` (average precision), of every class against the rest, the mean over those with
+        pictures (None where they are all of one class);
         ``per_class_recall`` (None without pictures), ``per_class_precision`` (None if never judged), ``per_class_f1`` and ``support``
         by class word; ``confusion_matrix``, counts in rows of the true class and columns of the judged one.
 
@@ -58,6 +61,8 @@ def classification_metrics(
     recall = np.where(support > 0, recall, np.nan)
     present, enough = support > 0, support >= MIN_SUPPORT
 
+    confusion = confusion_matrix(index, chosen, labels=every)
+
     def by_word(values: NDArray[np.float64]) -> dict[str, float | None]:
         return {word: None if np.isnan(value) else float(value) for word, value in zip(labels.words, values, strict=True)}
 
@@ -67,11 +72,13 @@ def classification_metrics(
         f"balanced_accuracy_min{MIN_SUPPORT}": float(recall[enough].mean()) if enough.any() else None,
         "macro_f1": float(np.nan_to_num(f1[present]).mean()),
         "calibration_error": _calibration_error(shares, index),
+        **_agreement(index, chosen, confusion),
+        **_areas(shares, index),
         "per_class_recall": by_word(recall),
         "per_class_precision": by_word(precision),
         "per_class_f1": by_word(np.where(present, f1, np.nan)),
         "support": dict(zip(labels.words, support.tolist(), strict=True)),
-        "confusion_matrix": confusion_matrix(index, chosen, labels=every).tolist(),
+        "confusion_matrix": confusion.tolist(),
     }
 
 
@@ -110,6 +117,36 @@ def affect_metrics(predicted: NDArray[np.floating[Any]], target: NDArray[np.floa
         result[f"pearson_{name}"] = pearson
         result[f"sagr_{name}"] = float(accuracy_score(np.sign(t), np.sign(p)))
     return result
+
+
+def _agreement(index: NDArray[np.int64], chosen: NDArray[np.int64], confusion: NDArray[np.int64]) -> dict[str, float | None]:
+    """Returns Cohen's kappa and Krippendorff's alpha (2011, nominal data) of true and judged classes."""
+    from sklearn.metrics import cohen_kappa_score
+
+    counts = confusion.astype(np.float64)
+    values, apart = 2.0 * counts.sum(), 2.0 * (counts.sum() - np.trace(counts))
+    both = counts.sum(axis=0) + counts.sum(axis=1)
+    drawn_apart = values**2 - both @ both
+    if not drawn_apart:  # a single class, that all are of and are judged as
+        return {"cohen_kappa": None, "krippendorff_alpha": None}
+    return {
+        "cohen_kappa": float(cohen_kappa_score(index, chosen)),
+        "krippendorff_alpha": float(1.0 - (values - 1.0) * apart / drawn_apart),
+    }
+
+
+def _areas(probabilities: NDArray[np.float64], index: NDArray[np.int64]) -> dict[str, float | None]:
+    """Returns the mean areas below the ROC and the precision-recall curves of the classes with pictures, each against the rest."""
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
+    present = np.unique(index)
+    if len(present) < 2:
+        return {"auc": None, "auc_pr": None}
+    ones = index[:, None] == present
+    return {
+        "auc": float(roc_auc_score(ones, probabilities[:, present], average="macro")),
+        "auc_pr": float(average_precision_score(ones, probabilities[:, present], average="macro")),
+    }
 
 
 def _pearson(p: NDArray[np.float64], t: NDArray[np.float64]) -> float:

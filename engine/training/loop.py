@@ -48,6 +48,8 @@ class Stage:
         higher_is_better: Its direction.
         validate_every: Validate after every so many epochs, and after the last.
         passes_per_picture: Branches trained per picture, for the count of compute.
+        patience: End the stage after so many validations in a row without a better state; None: only after ``epochs``.
+        most_gradient: Longest that the gradient of all parameters together may be; a longer one is shortened. None: as long as it is.
     """
 
     name: str
@@ -63,6 +65,8 @@ class Stage:
     higher_is_better: bool = False
     validate_every: int = 1
     passes_per_picture: float = 1.0
+    patience: int | None = None
+    most_gradient: float | None = None
 
 
 @dataclass
@@ -77,6 +81,7 @@ class _Position:
     best_score: float | None = None
     best_state: dict[str, torch.Tensor] | None = None
     compute: float = 0.0
+    worse: int = 0  # validations since the best state
 
 
 class Trainer:
@@ -131,10 +136,10 @@ class Trainer:
         try:
             while self.at.stage < len(self.stages):
                 stage = self.stages[self.at.stage]
-                while self.at.epoch < stage.epochs:
+                while self.at.epoch < stage.epochs and (stage.patience is None or self.at.worse < stage.patience):
                     self._epoch(stage)
                 self._restore_best()
-                self.at.stage, self.at.epoch = self.at.stage + 1, 0
+                self.at.stage, self.at.epoch, self.at.worse = self.at.stage + 1, 0, 0
                 self.at.best_score = self.at.best_state = None
                 self._checkpoint()
         finally:
@@ -184,8 +189,9 @@ class Trainer:
         self._checkpoint()
 
     def _keep_best(self, score: float) -> None:
+        self.at.worse += 1
         if self.at.best_score is None or score >= self.at.best_score:
-            self.at.best_score = score
+            self.at.worse, self.at.best_score = 0, score
             self.at.best_state = {k: v.detach().cpu().clone() for k, v in self.model.state_dict().items()}
 
     def _load(self, stage: Stage, numbers: Indices) -> Batch:
@@ -205,6 +211,8 @@ class Trainer:
             raise self._diverged(stage, f"loss is {loss.item()}")
         loss.backward()  # type: ignore[no-untyped-call]
         self.processes.average_gradients(stage.optimizer)
+        if stage.most_gradient is not None:
+            torch.nn.utils.clip_grad_norm_([p for group in stage.optimizer.param_groups for p in group["params"]], stage.most_gradient)
         stage.optimizer.step()
         for name, value in {"loss": float(loss.detach()), **numbers}.items():
             self.at.sums[name] = self.at.sums.get(name, 0.0) + value

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from emotion_perception.engine.datasets import EmotionDataset
 from emotion_perception.engine.errors import DatasetError
-from emotion_perception.engine.labels import AFFECTNET8
+from emotion_perception.engine.labels import AFFECTNET8, LabelSet
 from emotion_perception.engine.training.augment import Augmentation, plain
 from emotion_perception.engine.training.loop import Batch
 
@@ -31,7 +31,8 @@ CLASS_AFFECT = np.array(
 class Pictures:
     """Makes batches from a data set: cropped, augmented and scaled pictures with soft labels and affect.
 
-    Where a set has no valence and arousal, the expectation of AffectNet's class means under the raters' distribution stands in.
+    Where a set in the label set affectnet8 has no valence and arousal, the expectation of AffectNet's class means under the raters'
+    distribution stands in.
 
     Attributes:
         soft: ``(n, classes)`` float32 soft labels, NaN where a picture has none.
@@ -47,23 +48,25 @@ class Pictures:
         crop_scale: float = 1.0,
         augmentation: Augmentation | None = None,
         seed: int = 0,
+        labels: LabelSet = AFFECTNET8,
     ) -> None:
         """Prepares the targets; the pictures are read when asked for.
 
         Args:
-            dataset: Where the pictures come from; in the label set affectnet8.
+            dataset: Where the pictures come from.
             batch_size: Pictures per batch when a caller goes over many.
             crop_scale: The crop that the network is meant for, in units of the detector's box.
             augmentation: Random changes to training pictures.
             seed: Seed of the augmentation.
+            labels: The label set that the network counts in.
         """
-        if dataset.labels != AFFECTNET8:
-            raise DatasetError(f"the data set counts in {dataset.labels.name}, expected {AFFECTNET8.name}; open it with labels=AFFECTNET8")
+        if dataset.labels != labels:
+            raise DatasetError(f"the data set counts in {dataset.labels.name}, expected {labels.name}; open it with those labels")
         if not len(dataset):
             raise DatasetError(f"{dataset!r} is empty; give a data set with at least one picture")
         self.dataset, self.batch_size, self.crop_scale, self.augmentation, self.seed = dataset, batch_size, crop_scale, augmentation, seed
         self.soft = dataset.targets.soft(len(dataset.labels))
-        stand_in = self.soft @ CLASS_AFFECT
+        stand_in = self.soft @ CLASS_AFFECT if labels == AFFECTNET8 else np.full((len(dataset), 2), np.nan, np.float32)
         given = dataset.targets.affect
         self.affect: NDArray[np.float32] = stand_in if given is None else np.where(np.isnan(given), stand_in, given).astype(np.float32)
         self.labelled: NDArray[np.int64] = np.flatnonzero(~np.isnan(self.soft).any(axis=1))

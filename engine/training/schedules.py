@@ -24,6 +24,25 @@ def step_decay(epochs: int, every: int, factor: float) -> Rate:
     return lambda progress: factor ** (int(progress * epochs + 1e-9) // every)
 
 
+def warm_restarts(epochs: int, first: int, factor: int = 2, least: float = 0.0) -> Rate:
+    """Falls from 1 to ``least`` along a cosine, again and again (Loshchilov and Hutter, 2017); it changes between epochs only.
+
+    Args:
+        epochs: Of the stage.
+        first: Epochs of the first fall.
+        factor: How much longer each fall is than the one before.
+        least: Factor on the initial rate that the falls end in.
+    """
+
+    def rate(progress: float) -> float:
+        epoch, length = int(progress * epochs + 1e-9), first
+        while epoch >= length:
+            epoch, length = epoch - length, length * factor
+        return least + (1.0 - least) * 0.5 * (1.0 + math.cos(math.pi * epoch / length))
+
+    return rate
+
+
 def constant(progress: float) -> float:
     """Keeps the rate."""
     return 1.0

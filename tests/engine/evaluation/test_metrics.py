@@ -33,6 +33,32 @@ def test_a_case_computed_by_hand() -> None:
     assert result["balanced_accuracy_min40"] is None
 
 
+def test_agreement_beyond_chance_computed_by_hand() -> None:
+    truth, judged = np.array([0, 0, 0, 0, 1, 1]), [0, 0, 0, 1, 1, 2]
+    result = classification_metrics(certain(judged), truth, THREE)
+    # Kappa: 4/6 observed; by chance (4*3 + 2*2 + 0*1) / 36.
+    assert result["cohen_kappa"] == pytest.approx((4 / 6 - 16 / 36) / (1 - 16 / 36))
+    # Alpha: of 12 values, 7 calm, 4 glad, 1 sad; 4 lie in pairs that differ, 144 - 66 ordered draws do.
+    assert result["krippendorff_alpha"] == pytest.approx(1 - 11 * 4 / (144 - 66))
+    assert classification_metrics(certain([0, 1, 2]), np.arange(3), THREE)["krippendorff_alpha"] == pytest.approx(1.0)
+
+
+def test_areas_below_curves_computed_by_hand() -> None:
+    # Calm against glad: of four pairs (calm, glad), three are in the right order, for both columns; sad has no pictures.
+    shares = np.array([[0.8, 0.1, 0.1], [0.4, 0.5, 0.1], [0.5, 0.4, 0.1], [0.1, 0.8, 0.1]])
+    result = classification_metrics(shares, np.array([0, 0, 1, 1]), THREE)
+    assert result["auc"] == pytest.approx(0.75)
+    # Calm in falling order of its share: yes, no, yes, no: (1 + 2/3) / 2; glad: yes, no, yes, no as well.
+    assert result["auc_pr"] == pytest.approx((1 + 2 / 3) / 2)
+
+
+def test_what_a_single_class_leaves_undefined_is_none(recwarn: pytest.WarningsRecorder) -> None:
+    result = classification_metrics(certain([0, 0]), np.array([0, 0]), THREE)
+    assert [result[key] for key in ("cohen_kappa", "krippendorff_alpha", "auc", "auc_pr")] == [None] * 4
+    assert classification_metrics(certain([0, 1]), np.array([0, 0]), THREE)["cohen_kappa"] == 0.0
+    assert not recwarn.list
+
+
 def test_calibration_weighs_bins_by_their_pictures() -> None:
     # Three pictures at 0.95, all right; one at 0.5, wrong: 3/4 * 0.05 + 1/4 * 0.5.
     probabilities = np.concatenate([certain([0, 1, 2], 0.95), certain([0], 0.5)])

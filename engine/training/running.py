@@ -1,0 +1,54 @@
+"""Runs the stages of a learner's training: alone or under `torchrun`, with logs and resume."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from emotion_perception.engine.training.distributed import Processes
+from emotion_perception.engine.training.logs import RunLog
+from emotion_perception.engine.training.loop import Stage, Trainer
+
+
+def run_stages(
+    model: torch.nn.Module,
+    stages: Sequence[Stage],
+    *,
+    batch_size: int,
+    seed: int,
+    device: torch.device,
+    logging_path: str | Path = "",
+    progress: bool = False,
+    fingerprint: Mapping[str, Any] | None = None,
+) -> list[dict[str, Any]]:
+    """Trains to the end and returns the history, a row per epoch.
+
+    Args:
+        model: The network, on the device; all its parameters are trainable again afterwards.
+        stages: What to do, in order.
+        batch_size: Pictures per step, over all processes together.
+        seed: Of the run.
+        device: Where the model is.
+        logging_path: Folder for logs and checkpoints, as `Learner.fit` takes it; empty keeps none.
+        progress: Log the progress.
+        fingerprint: Options that must be the same for a run in the folder to be resumed.
+    """
+    processes = Processes.join(device)
+    first = processes.rank == 0
+    folder = Path(logging_path) if logging_path else None
+    history = Trainer(
+        model,
+        stages,
+        batch_size=batch_size,
+        seed=seed,
+        device=device,
+        processes=processes,
+        log=RunLog(folder if first else None, progress=progress and first),
+        folder=folder,
+        fingerprint=fingerprint,
+    ).run()
+    model.requires_grad_(True)
+    return history
