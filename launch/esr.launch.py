@@ -1,4 +1,7 @@
-"""Starts ESR's node for a camera: ros2 launch emotion_perception esr.launch.py image_topic:=/camera/color/image_raw."""
+"""Starts ESR's node for a camera: ros2 launch emotion_perception esr.launch.py image_topic:=/camera/color/image_raw.
+
+The launch files of the other face learners include this one, with their name as `learner`.
+"""
 
 from launch.actions import DeclareLaunchArgument, EmitEvent, OpaqueFunction, RegisterEventHandler
 from launch.events import matches_action
@@ -12,8 +15,8 @@ from lifecycle_msgs.msg import Transition
 
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 
-LEARNER = "esr"
-DEFAULT_FILE = PathJoinSubstitution([FindPackageShare("emotion_perception"), "config", f"{LEARNER}.yaml"])
+LEARNER = LaunchConfiguration("learner")
+DEFAULT_FILE = [PathJoinSubstitution([FindPackageShare("emotion_perception"), "config", ""]), LEARNER, ".yaml"]
 SWITCH = ["true", "false"]
 LEVELS = ["debug", "info", "warn", "error", "fatal"]
 
@@ -22,6 +25,7 @@ def generate_launch_description() -> LaunchDescription:
     """Declares the arguments; `ros2 launch --show-args` lists them."""
     return LaunchDescription(
         [
+            DeclareLaunchArgument("learner", default_value="esr", description="Registered name of the learner, and name of the node."),
             DeclareLaunchArgument("namespace", default_value="", description="Namespace of the node, and of the camera's topic."),
             DeclareLaunchArgument("params_file", default_value=DEFAULT_FILE, description="File of parameters."),
             DeclareLaunchArgument("image_topic", default_value="image_raw", description="Topic of the pictures, without /compressed."),
@@ -63,9 +67,9 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     node = LifecycleNode(
         package="emotion_perception",
         executable="face_emotion_node",
-        name=LEARNER,
+        name=given("learner"),
         namespace=given("namespace"),
-        arguments=[LEARNER],
+        arguments=[given("learner")],
         # The node would start itself, as it does without a launch file; here events do it.
         parameters=[given("params_file"), {**overrides, "autostart": False, "use_sim_time": given("use_sim_time") == "true"}],
         remappings=[("image_raw", given("image_topic")), ("image_raw/compressed", f"{given('image_topic')}/compressed")],

@@ -39,8 +39,15 @@ def parse_settings(cls: type[Learner], words: Sequence[str]) -> dict[str, Any]:
 
 
 def _parameters(cls: type[Learner]) -> list[inspect.Parameter]:
+    """Returns the constructor's options, with those of the base classes where it takes ``**options`` for them."""
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return [p for p in inspect.signature(cls).parameters.values() if p.kind in kinds]
+    found: dict[str, inspect.Parameter] = {}
+    for base in (base for base in cls.__mro__ if "__init__" in vars(base)):
+        parameters = list(inspect.signature(base.__init__).parameters.values())[1:]  # type: ignore[misc]  # only looked at
+        found = {**{p.name: p for p in parameters if p.kind in kinds}, **found}
+        if all(p.kind is not inspect.Parameter.VAR_KEYWORD for p in parameters):
+            break
+    return list(found.values())
 
 
 def _value(parameter: inspect.Parameter, text: str) -> Any:

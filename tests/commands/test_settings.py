@@ -55,3 +55,19 @@ def test_settings_are_the_constructors_arguments_with_their_defaults() -> None:
     settings = settings_of(FacialEmotionLearner)
     assert settings["ensemble_size"] == 9
     assert "self" not in settings
+
+
+def test_options_that_a_base_class_takes_are_known_too() -> None:
+    class Base(FacialEmotionLearner):
+        def __init__(self, *, later: int = 3, seed: int = 5, **options: Any) -> None:
+            super().__init__(seed=seed, **options)
+
+    class Further(Base):
+        def __init__(self, *, seed: int = 7, extra: str = "x", **options: Any) -> None:
+            super().__init__(seed=seed, **options)
+
+    known = settings_of(Further)
+    assert (known["extra"], known["later"], known["seed"], known["voting"]) == ("x", 3, 7, "probability")
+    assert parse_settings(Further, ["later=4", "lr=0.1", "extra=y"]) == {"later": 4, "lr": 0.1, "extra": "y"}
+    assert "backend" in settings_of(Base)
+    assert "options" not in known

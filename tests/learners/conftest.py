@@ -43,6 +43,25 @@ class Golden:
         state = model.state_dict()
         model.load_state_dict({**state, **{key: torch.from_numpy(value) for key, value in filled.items()}}, strict=True)
 
+    def keras_arrays(self, weights: Mapping[str, Any], names: Sequence[tuple[str, Sequence[int], str]], kind: str) -> dict[str, np.ndarray]:
+        """Makes the arrays of a Keras file by the formula, checked against the page: path in the file -> array.
+
+        Args:
+            weights: Of a case.
+            names: Path in the file, shape and key of the formula of every array.
+            kind: Which of the page's sums to check.
+        """
+        made = {path: formula_keras_weight(key, tuple(shape), weights["seed"], weights["gains"]) for path, shape, key in names}
+        check = weights["check"][kind]
+        assert sum(value.size for value in made.values()) == check["n_filled_values"]
+        assert sum(value.sum(dtype=np.float64) for value in made.values()) == pytest.approx(check["sum"], rel=2e-6)
+        assert sum(np.abs(value).sum(dtype=np.float64) for value in made.values()) == pytest.approx(check["sum_abs"], rel=2e-6)
+        for path, _, key in names:
+            if key in weights["check"]["first4"]:
+                first = weights["check"]["first4"][key]
+                np.testing.assert_allclose(made[path].reshape(-1)[: len(first)], first, rtol=1e-6)
+        return made
+
     def pictures(self, inputs: Sequence[Mapping[str, Any]]) -> torch.Tensor:
         """Makes a case's pictures, checked against the page, as ``(n, 3, h, w)`` float32 RGB in [0, 1]."""
         pictures = []
@@ -81,6 +100,27 @@ def formula_weight(key: str, shape: tuple[int, ...], seed: int, gains: Sequence[
     else:
         rows = values.reshape(shape[0], -1)
         values = ((rows - rows.mean(1, keepdims=True)) * 3.0 / rows.shape[1] ** 0.5).reshape(-1)
+    for pattern, factor in gains:
+        if fnmatchcase(key, pattern):
+            values = factor * values
+    return values.reshape(shape).astype(np.float32)
+
+
+def formula_keras_weight(key: str, shape: tuple[int, ...], seed: int, gains: Sequence[tuple[str, float]]) -> np.ndarray:
+    """Returns a Keras array's float32 values by its name in Keras, without ``:0``."""
+    values = formula_values(key, math.prod(shape), seed)
+    leaf = key.rsplit("/", 1)[-1]
+    if leaf == "moving_mean":
+        values = 0.1 * values
+    elif leaf == "moving_variance":
+        values = 1.0 + 0.5 * values
+    elif leaf == "gamma":
+        values = 1.0 + 0.25 * values
+    elif leaf in ("beta", "bias"):
+        values = 0.1 * values
+    else:
+        columns = values.reshape(-1, shape[2] * shape[3] if leaf == "depthwise_kernel" else shape[-1])
+        values = ((columns - columns.mean(0, keepdims=True)) * 3.0 / columns.shape[0] ** 0.5).reshape(-1)
     for pattern, factor in gains:
         if fnmatchcase(key, pattern):
             values = factor * values
