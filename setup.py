@@ -61,6 +61,9 @@ if found_version is None:
 
 vision = ["opencv-python-headless>=4.8,<5"]  # OpenCV 5 has no Haar cascades
 onnx = ["onnx", "onnxruntime", "onnxscript"]
+keras = ["h5py"]
+fairness = ["fairlearn>=0.13"]
+explain = ["captum>=0.8"]
 train = ["tensorboard", "torchmetrics", "scikit-learn", "matplotlib"]
 torch = ["torch>=2.2"]
 video = ["av>=14.1"]  # rotation of frames
@@ -97,10 +100,13 @@ setup(
         "torch": torch,
         "vision": vision,
         "onnx": onnx,
+        "keras": keras,
+        "fairness": fairness,
+        "explain": explain,
         "train": train,
         "video": video,
         "dds": dds,
-        "all": [*torch, *vision, *onnx, *train, *video, *dds],
+        "all": [*torch, *vision, *onnx, *keras, *train, *video, *fairness, *explain, *dds],
         "test": test,
     },
     entry_points={
@@ -110,7 +116,11 @@ setup(
             f"face_emotion_node = {NAME}.ros2_nodes.face_emotion_node:main",
             f"scene_emotion_node = {NAME}.ros2_nodes.scene_emotion_node:main",
         ],
-        f"{NAME}.learners": [f"esr = {NAME}.learners.esr:FacialEmotionLearner"],
+        f"{NAME}.learners": [
+            f"emotorch = {NAME}.learners.emotorch:EmoTorchLearner",
+            f"esr = {NAME}.learners.esr:FacialEmotionLearner",
+            f"mobilenetv2_affectnet = {NAME}.learners.mobilenetv2_affectnet:MobileNetV2Learner",
+        ],
     },
     zip_safe=False,
     classifiers=[
