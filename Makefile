@@ -72,7 +72,7 @@ $(STAMP): setup.py setup.cfg pyproject.toml constraints.txt
 	    "$(BIN)/python" -m pip install --index-url "$(TORCH_INDEX)" -c constraints.txt torch; \
 	fi; \
 	if [ "$$system" = yes ] && "$(BIN)/python" -c 'import cv2; assert cv2.__version__.startswith("4.")' 2>/dev/null; then \
-	    extras=torch,onnx,train,video,dds; \
+	    extras=torch,onnx,keras,train,video,fairness,explain,dds; \
 	fi; \
 	"$(BIN)/python" -m pip install -c "$(VENV)/constraints.txt" -e ".[$$extras,test]"; \
 	touch "$(STAMP)"
