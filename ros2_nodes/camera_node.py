@@ -142,6 +142,7 @@ class CameraNode(Node):
     camera_info, as nothing is calibrated.
 
     Attributes:
+        topic: The topic's full name, remappings applied.
         published: Number of frames published.
         error: What ended the source too early, or None.
     """
@@ -174,16 +175,12 @@ class CameraNode(Node):
         kind = "sensor_msgs/msg/CompressedImage" if compressed else "sensor_msgs/msg/Image"
         name = f"{topic.rstrip('/')}/compressed" if compressed else topic
         self._publisher = self.create_publisher(get_message(kind), name, QoSProfile(depth=_DEPTH, reliability=policy))
+        self.topic = str(self._publisher.topic_name)  # now, as it is still asked for when the publisher is gone
         self._header = get_message("std_msgs/msg/Header")
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="camera", daemon=True)
         self.published = 0
         self.error: Exception | None = None
-
-    @property
-    def topic(self) -> str:
-        """The topic's full name, remappings applied."""
-        return str(self._publisher.topic_name)
 
     @property
     def ended(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import re
 import sys
 import time
@@ -254,7 +255,10 @@ class EmotionNode(LifecycleNode):
         if cls.card.perceives != self.perceives:
             one = f"learner {name!r} perceives a {cls.card.perceives}, this node takes one that perceives a {self.perceives}"
             raise UsageError(f"{one}; run: emotion-perception node {name}")
-        learner = cls(device=self.settings["device"], backend=self.settings["backend"])
+        limits = {name: self.settings[name] for name in ("confidence", "budget_ms") if self.settings[name]}
+        if limits and not limits.keys() <= inspect.signature(cls).parameters.keys():
+            raise UsageError(f"learner {name!r} takes no {' or '.join(limits)}; set them to 0, or choose an ensemble, as esr")
+        learner = cls(device=self.settings["device"], backend=self.settings["backend"], **limits)
         learner.load(Path(weights).expanduser() if weights else None)
         learner.tune()
         self.learner = learner

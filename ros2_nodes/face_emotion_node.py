@@ -57,7 +57,13 @@ class FaceEmotionNode(EmotionNode):
             max_side=self.settings["search_size_px"],
         )
         self._detector = detector
-        return Pipeline(learner, detector, max_faces=self.settings["max_faces"], smoothing_s=self.settings["smoothing_s"])
+        return Pipeline(
+            learner,
+            detector,
+            max_faces=self.settings["max_faces"],
+            smoothing_s=self.settings["smoothing_s"],
+            search_interval_s=self.settings["search_interval_s"],
+        )
 
     def make_outputs(self) -> None:
         """Makes the topics; what a crop cannot tell, its place in a picture, is only published for a camera."""
@@ -118,6 +124,7 @@ class FaceEmotionNode(EmotionNode):
         if image is None or self._pipeline is None or self._detector is None:
             return
         self._pipeline.max_faces, self._pipeline.smoothing_s = self.settings["max_faces"], self.settings["smoothing_s"]
+        self._pipeline.search_interval_s = self.settings["search_interval_s"]
         self._detector.score_threshold, self._detector.max_side = self.settings["detector_score"], self.settings["search_size_px"]
         self._detector.min_size_px = self.settings["min_face_px"]
         result, header = self._pipeline(image), picture.header

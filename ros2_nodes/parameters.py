@@ -123,6 +123,8 @@ def common(learner: str) -> list[Setting]:
             "this machine; onnxruntime = export the model at configure if there is none.",
             choices=("auto", "torch", "onnxruntime"),
         ),
+        Setting("confidence", 0.0, "Leave out what will not change the class, with this confidence; 0 = judge with all of it.", 0.0, 1.0),
+        Setting("budget_ms", 0.0, "Most milliseconds for judging one picture's faces; 0 = no limit.", 0.0, 10000.0),
         Setting("image_transport", "raw", "Kind of the pictures; compressed = image_raw/compressed.", choices=("raw", "compressed")),
         Setting(
             "image_reliability",
@@ -152,6 +154,14 @@ def for_faces() -> list[Setting]:
         Setting("detector", "auto", "Face detector; auto = YuNet where it can be had, else Haar.", choices=("auto", "yunet", "haar")),
         Setting("detector_score", 0.6, "Least score of a face.", 0.0, 1.0, live=True),
         Setting("search_size_px", 320, "Longer side of the copy searched for faces; more finds smaller faces.", 64, 4096, live=True),
+        Setting(
+            "search_interval_s",
+            0.25,
+            "Longest time between two searches for faces, in seconds; in between they are followed. 0 = search every picture.",
+            0.0,
+            60.0,
+            live=True,
+        ),
         Setting("min_face_px", 20.0, "Faces with a shorter longer side are left out, in pixels of the picture.", 0.0, 4096.0, live=True),
         Setting("max_faces", 16, "Most faces judged in one picture; those with the best scores are kept.", 1, 1000, live=True),
         Setting("contempt_word", "contempt", "What /humans/faces/<id>/expression says for contempt, which hri_msgs lacks.", live=True),

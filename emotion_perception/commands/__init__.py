@@ -31,6 +31,10 @@ COMMANDS = {
     "prepare": "Cuts the faces out of AffectNet's pictures.",
     "train": "Trains a learner on a data set.",
     "eval": "Measures a learner on a labelled data set.",
+    "fairness": "Compares how well a learner judges groups of people.",
+    "explain": "Shows where in a face a learner sees an emotion.",
+    "optimize": "Makes a learner fast to run: ONNX, fp16 or int8, checked.",
+    "benchmark": "Measures how fast a learner runs, and what it takes.",
     "demo": "Shows the emotion in a bundled photo: a table and two pictures.",
 }
 

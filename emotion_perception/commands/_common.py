@@ -42,6 +42,13 @@ SearchOption = Annotated[
     int,
     typer.Option("--search-size", metavar="PX", min=64, help="Longer side of the copy searched for faces; more finds smaller faces."),
 ]
+SearchIntervalOption = Annotated[
+    float,
+    typer.Option("--search-interval", metavar="SECONDS", min=0.0, help="Search faces at least so often and follow them in between."),
+]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any other option of the learner; see: emotion-perception info.")
+]
 DETECTORS = ("auto", "yunet", "haar")
 
 
@@ -154,7 +161,14 @@ def default_weights(cls: type[Learner]) -> Path | None:
 
 
 def open_learner(
-    name: str, weights: Path | None = None, device: str = "auto", backend: str = "auto", *, stream: bool = False, **arguments: Any
+    name: str,
+    weights: Path | None = None,
+    device: str = "auto",
+    backend: str = "auto",
+    settings: Sequence[str] | None = None,
+    *,
+    stream: bool = False,
+    **arguments: Any,
 ) -> Learner:
     """Makes a learner and loads its weights.
 
@@ -163,13 +177,15 @@ def open_learner(
         weights: Folder of weights; those that come with it if None.
         device: Where it runs.
         backend: What runs it.
+        settings: Further arguments of the learner, as ``name=value``.
         stream: Whether so many pictures will come that finding the fastest back end pays, which takes some seconds the first time.
-        arguments: Further arguments of the learner.
+        arguments: Further arguments of the learner, as they are.
 
     Raises:
         UsageError: Unknown learner, or no weights were given and it has none of its own.
         WeightsError: The folder is not one of this learner.
     """
+    from emotion_perception.commands._settings import parse_settings
     from emotion_perception.engine.registry import learner_class
 
     cls = learner_class(name)
@@ -179,7 +195,7 @@ def open_learner(
             f"learner {name!r} has no default weights; give --weights DIR (emotion-perception download {name} may bring published ones)"
         )
     with waiting(f"loading {name}"):
-        learner = cls(device=device, backend=backend, **arguments)
+        learner = cls(**{"device": device, "backend": backend, **arguments, **parse_settings(cls, settings or ())})
         learner.load(folder)
     if stream:
         with waiting(f"finding the fastest way to run {name} here, once"):

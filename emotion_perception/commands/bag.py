@@ -13,7 +13,9 @@ from emotion_perception.commands._common import (
     JsonOption,
     LearnerOption,
     MaxFacesOption,
+    SearchIntervalOption,
     SearchOption,
+    SetOption,
     SmoothingOption,
     StreamDetectorOption,
     WeightsOption,
@@ -44,8 +46,10 @@ def run(
     weights: WeightsOption = None,
     device: DeviceOption = "auto",
     backend: BackendOption = "auto",
+    settings: SetOption = None,
     detector: StreamDetectorOption = "auto",
     search_size: SearchOption = 320,
+    search_interval: SearchIntervalOption = 0.25,
     smoothing: SmoothingOption = 0.3,
     max_faces: MaxFacesOption = 16,
     json: JsonOption = False,
@@ -57,8 +61,9 @@ def run(
     choice("--storage", storage, STORAGES)
     results = ResultBag(target, f"/{(node or learner).strip('/')}", storage)
     with RecordedImages(source, topic) as images:
-        model = open_learner(learner, weights, device, backend, stream=True)
-        pipeline = Pipeline(model, open_detector(detector, model, search_size), smoothing_s=smoothing, max_faces=max_faces)
+        model = open_learner(learner, weights, device, backend, settings, stream=True)
+        found = open_detector(detector, model, search_size)
+        pipeline = Pipeline(model, found, smoothing_s=smoothing, max_faces=max_faces, search_interval_s=search_interval)
         with results, progress(source.name, images.message_count, "pictures") as advance:
             summary = judge_bag(images, pipeline, results, advance)
     if summary.skipped:

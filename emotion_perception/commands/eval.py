@@ -12,6 +12,7 @@ from emotion_perception.commands._common import (
     BackendOption,
     DeviceOption,
     JsonOption,
+    SetOption,
     WeightsOption,
     note,
     open_learner,
@@ -34,6 +35,7 @@ def run(
     weights: WeightsOption = None,
     device: DeviceOption = "auto",
     backend: BackendOption = "auto",
+    settings: SetOption = None,
     batch_size: Annotated[int, typer.Option("--batch-size", metavar="N", min=1, help="Pictures per step.")] = 32,
     crop_scale: Annotated[
         float | None,
@@ -53,7 +55,7 @@ def run(
 
     split = part_of(dataset, split, "valid")
     pictures = open_part(dataset, data, split, learner_class(learner).card.label_set)
-    model = open_learner(learner, weights, device, backend, batch_size=batch_size)
+    model = open_learner(learner, weights, device, backend, settings, batch_size=batch_size)
     if crop_scale is not None:
         if model.card.crop is None:
             raise UsageError(f"--crop-scale is for face models; {learner!r} judges whole pictures")

@@ -16,6 +16,7 @@ from emotion_perception.commands._common import (
     DeviceOption,
     JsonOption,
     LearnerOption,
+    SetOption,
     WeightsOption,
     choice,
     fail,
@@ -49,6 +50,7 @@ def run(
     weights: WeightsOption = None,
     device: DeviceOption = "auto",
     backend: BackendOption = "auto",
+    settings: SetOption = None,
     detector: DetectorOption = "auto",
     save: Annotated[Path | None, typer.Option("--save", metavar="DIR", help="Write annotated pictures into this folder.")] = None,
     csv: CsvOption = None,
@@ -61,7 +63,7 @@ def run(
     targets = save_targets(files, save) if save else []
     # A single picture that cannot be read is said at once, not after the seconds that loading a network takes.
     only = Image.open(files[0][0]) if len(files) == 1 else None
-    model = open_learner(learner, weights, device, backend)
+    model = open_learner(learner, weights, device, backend, settings)
     judge = make_judge(model, detector)
     failures: list[str] = []
     found: list[dict[str, Any]] = []

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from emotion_perception.commands._common import DeviceOption, note, print_table
+from emotion_perception.commands._common import DeviceOption, SetOption, note, print_table
 from emotion_perception.commands._datasets import KINDS, PARTED, hold_out, open_part
 from emotion_perception.commands._settings import parse_settings, settings_of
 
@@ -66,9 +66,7 @@ def run(
     weights: Annotated[
         Path | None, typer.Option("--weights", metavar="DIR", help="Start from these weights instead of fresh ones.")
     ] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any other option of the learner; see: info LEARNER.")
-    ] = None,
+    settings: SetOption = None,
     resume: Annotated[
         bool, typer.Option("--resume/--no-resume", help="Go on with an unfinished run in the output folder, or refuse a used one.")
     ] = True,

@@ -9,11 +9,14 @@ from typing import Annotated, Any
 import typer
 
 from emotion_perception.commands._common import (
+    BackendOption,
     DeviceOption,
     JsonOption,
     LearnerOption,
     MaxFacesOption,
+    SearchIntervalOption,
     SearchOption,
+    SetOption,
     SmoothingOption,
     StreamDetectorOption,
     WeightsOption,
@@ -42,8 +45,11 @@ def run(
     learner: LearnerOption = "esr",
     weights: WeightsOption = None,
     device: DeviceOption = "auto",
+    backend: BackendOption = "auto",
+    settings: SetOption = None,
     detector: StreamDetectorOption = "auto",
     search_size: SearchOption = 320,
+    search_interval: SearchIntervalOption = 0.25,
     smoothing: SmoothingOption = 0.3,
     max_faces: MaxFacesOption = 16,
     json: JsonOption = False,
@@ -51,6 +57,7 @@ def run(
     """Perceives emotions in every frame of a video, in flat memory, and prints a row per face seen: how long, what, how."""
     from emotion_perception.engine.errors import UsageError
     from emotion_perception.engine.pipeline import Pipeline
+    from emotion_perception.engine.vision.ahead import Ahead
     from emotion_perception.engine.vision.drawing import draw
     from emotion_perception.engine.vision.video import VideoWriter, read_video
 
@@ -61,11 +68,12 @@ def run(
     with ExitStack() as stack:
         source = stack.enter_context(read_video(file))
         writer = stack.enter_context(VideoWriter(save, source.rate, source.size)) if save else None
-        model = open_learner(learner, weights, device)
-        pipeline = Pipeline(model, open_detector(detector, model, search_size), smoothing_s=smoothing, max_faces=max_faces)
+        model = open_learner(learner, weights, device, backend, settings, stream=True)
+        found = open_detector(detector, model, search_size)
+        pipeline = Pipeline(model, found, max_faces=max_faces, smoothing_s=smoothing, search_interval_s=search_interval)
         sinks = stack.enter_context(ResultFiles(csv, jsonl, model.card.label_set))
         advance = stack.enter_context(progress(file.name, source.frame_count_estimate, "frames"))
-        for image in source:
+        for image in stack.enter_context(Ahead(source)):
             result = pipeline(image)
             sinks.write(result)
             for face in result.faces:

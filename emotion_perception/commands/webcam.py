@@ -15,10 +15,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from emotion_perception.commands._common import (
+    BackendOption,
     DeviceOption,
     LearnerOption,
     MaxFacesOption,
+    SearchIntervalOption,
     SearchOption,
+    SetOption,
     SmoothingOption,
     StreamDetectorOption,
     WeightsOption,
@@ -47,8 +50,11 @@ def run(
     learner: LearnerOption = "esr",
     weights: WeightsOption = None,
     device: DeviceOption = "auto",
+    backend: BackendOption = "auto",
+    settings: SetOption = None,
     detector: StreamDetectorOption = "auto",
     search_size: SearchOption = 320,
+    search_interval: SearchIntervalOption = 0.25,
     smoothing: SmoothingOption = 0.3,
     max_faces: MaxFacesOption = 16,
 ) -> None:
@@ -60,8 +66,9 @@ def run(
 
     with ExitStack() as stack:
         newest = stack.enter_context(NewestFrame(camera(index)))
-        model = open_learner(learner, weights, device)
-        pipeline = Pipeline(model, open_detector(detector, model, search_size), smoothing_s=smoothing, max_faces=max_faces)
+        model = open_learner(learner, weights, device, backend, settings, stream=True)
+        found = open_detector(detector, model, search_size)
+        pipeline = Pipeline(model, found, max_faces=max_faces, smoothing_s=smoothing, search_interval_s=search_interval)
         sinks = stack.enter_context(ResultFiles(csv, jsonl, model.card.label_set))
         show = stack.enter_context(Window()) if window and can_show() else None
         if show is None and save is None:
