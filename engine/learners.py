@@ -208,9 +208,8 @@ class Learner(ABC):
         Raises:
             NotLoadedError: There are no weights yet.
         """
-        if self._backend is None:
-            raise self._not_loaded()
-        parts = [self._backend(x[i : i + self.batch_size]) for i in range(0, len(x), self.batch_size)]
+        backend = self._running()
+        parts = [backend(x[i : i + self.batch_size]) for i in range(0, len(x), self.batch_size)]
         return {name: np.concatenate([part[name] for part in parts]) for name in self.output_names}
 
     def save(self, path: str | Path, *, half: bool = False) -> Path:
@@ -377,6 +376,12 @@ class Learner(ABC):
             assert model is not None
             backend = TorchBackend(model, self.output_names, self.torch_device(), self.deployed)
         self._model, self._backend, self._folder, self._optimized = model, backend, folder, None
+
+    def _running(self) -> Backend:
+        """Returns what runs the network for `outputs`; a learner may put something of its own around it."""
+        if self._backend is None:
+            raise self._not_loaded()
+        return self._backend
 
     def _read_model(self, folder: Path) -> tuple[ModelCard, torch.nn.Module]:
         """Reads card and network from a folder of weights."""

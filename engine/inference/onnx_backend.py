@@ -33,6 +33,7 @@ class OnnxBackend:
         path: The file.
         card: The model card inside the file.
         precision: ``fp32``, ``fp16`` or ``int8``.
+        session: ONNX Runtime's own, for those who cut the file in pieces.
     """
 
     def __init__(self, path: str | Path, output_names: Sequence[str], device: str = "auto", learner: str | None = None) -> None:
@@ -53,27 +54,27 @@ class OnnxBackend:
         self.path = Path(path)
         self._output_names = tuple(output_names)
         providers = choose_providers(device, runtime.get_available_providers())
-        self._session = _open(runtime, self.path, providers)
-        check_format(self._session.get_modelmeta().custom_metadata_map, self.path)
-        self.card = _read_card(self._session, self.path)
+        self.session = _open(runtime, self.path, providers)
+        check_format(self.session.get_modelmeta().custom_metadata_map, self.path)
+        self.card = _read_card(self.session, self.path)
         if learner is not None and self.card.learner != learner:
             raise WeightsError(
                 f"{str(self.path)!r} is a model of {self.card.learner!r}, expected one of {learner!r}; give that learner's file"
             )
-        inputs = [entry.name for entry in self._session.get_inputs()]
+        inputs = [entry.name for entry in self.session.get_inputs()]
         if inputs != [INPUT_NAME]:
             raise WeightsError(f"{str(self.path)!r} takes {', '.join(inputs)}, expected {INPUT_NAME}; export it again with optimize()")
-        found = sorted(output.name for output in self._session.get_outputs())
+        found = sorted(output.name for output in self.session.get_outputs())
         missing = [name for name in self._output_names if name not in found]
         if missing:
             raise WeightsError(
                 f"{str(self.path)!r} lacks output {missing[0]!r} (it has {', '.join(found)}); export it again with optimize()"
             )
-        self._shape: list[int | str] = self._session.get_inputs()[0].shape
-        on_gpu = self._session.get_providers()[0].startswith("CUDA")
+        self._shape: list[int | str] = self.session.get_inputs()[0].shape
+        on_gpu = self.session.get_providers()[0].startswith("CUDA")
         if device == "cuda" and not on_gpu:
             logger.warning("%s: device 'cuda' was asked for but ONNX Runtime has no usable GPU here; using the CPU", self.path.name)
-        self.precision = self._session.get_modelmeta().custom_metadata_map.get(PRECISION_KEY, "fp32")
+        self.precision = self.session.get_modelmeta().custom_metadata_map.get(PRECISION_KEY, "fp32")
         self.name = " ".join(["onnxruntime", "cuda" if on_gpu else "cpu", *([self.precision] if self.precision != "fp32" else [])])
 
     def __call__(self, x: FloatArray) -> dict[str, FloatArray]:
@@ -81,7 +82,7 @@ class OnnxBackend:
         check_layout(x)
         if any(isinstance(expected, int) and expected != given for expected, given in zip(self._shape, x.shape, strict=True)):
             raise InputError(f"the model in {str(self.path)!r} takes (n, {', '.join(str(s) for s in self._shape[1:])}), got {describe(x)}")
-        outputs = self._session.run(self._output_names, {INPUT_NAME: np.ascontiguousarray(x, dtype=np.float32)})
+        outputs = self.session.run(self._output_names, {INPUT_NAME: np.ascontiguousarray(x, dtype=np.float32)})
         return dict(zip(self._output_names, outputs, strict=True))
 
 

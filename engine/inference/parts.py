@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from graphlib import TopologicalSorter
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ class OnnxPart:
             whole: What it was cut from.
         """
         runtime = require("onnxruntime", "running an optimised model")
-        self._session = runtime.InferenceSession(content, whole._session.get_session_options(), providers=whole._session.get_providers())
+        self._session = runtime.InferenceSession(content, whole.session.get_session_options(), providers=whole.session.get_providers())
         self._input = self._session.get_inputs()[0].name
 
     def __call__(self, x: NDArray[Any]) -> tuple[NDArray[Any], ...]:
@@ -41,11 +42,6 @@ class OnnxPart:
             Its outputs, n rows each.
         """
         return tuple(self._session.run(None, {self._input: np.ascontiguousarray(x)}))
-
-
-def count_branches(whole: OnnxBackend, stacked: str) -> int:
-    """Returns the number of branches that an exported ensemble has, by one of its outputs ``(n, branches, ...)``; see `cut`."""
-    return len(_Graph(whole).stack(stacked).input)
 
 
 def cut(whole: OnnxBackend, stacked: Sequence[str], groups: Sequence[int]) -> tuple[OnnxPart, list[OnnxPart]]:
@@ -73,22 +69,26 @@ def cut(whole: OnnxBackend, stacked: Sequence[str], groups: Sequence[int]) -> tu
         if len(stack.input) != sum(groups):
             raise WeightsError(f"{graph.where} has {len(stack.input)} branches, expected {sum(groups)}; export it again with optimize()")
     features = graph.shared([[stack.input[i] for stack in stacks] for i in range(sum(groups))])
-    base = OnnxPart(graph.piece(INPUT_NAME, [features]), whole)
+    base = graph.piece(graph.model.graph.input[0], [features])
+    start = _described(base)
     parts = []
     for last, size in zip(np.cumsum(groups), groups, strict=True):
         members = {stack.output[0]: list(stack.input)[last - size : last] for stack in stacks}
-        parts.append(OnnxPart(graph.piece(features, stacked, members), whole))
-    return base, parts
+        parts.append(OnnxPart(graph.piece(start, stacked, members).SerializeToString(), whole))
+    return OnnxPart(base.SerializeToString(), whole), parts
 
 
 class _Graph:
-    """The graph of an exported network: its nodes, and which of them makes a tensor."""
+    """The graph of an exported network: its nodes, in an order in which they can run, and which of them makes a tensor."""
 
     def __init__(self, whole: OnnxBackend) -> None:
         """Reads the file."""
         self.where = repr(str(whole.path))
         self.model = require("onnx", "running a part of an optimised model").load(str(whole.path))
-        self.nodes = list(self.model.graph.node)
+        unsorted = list(self.model.graph.node)  # quantisation appends its nodes at the end
+        makers = {name: i for i, node in enumerate(unsorted) for name in node.output}
+        before = {i: [makers[name] for name in node.input if name in makers] for i, node in enumerate(unsorted)}
+        self.nodes = [unsorted[i] for i in TopologicalSorter(before).static_order()]
         self.makers = {name: i for i, node in enumerate(self.nodes) for name in node.output}
 
     def stack(self, output: str) -> Any:
@@ -103,7 +103,12 @@ class _Graph:
     def shared(self, branches: Sequence[Iterable[str]]) -> str:
         """Returns the tensor that all branches go on from, given the tensors at the end of each."""
         needed = [self.behind(ends) for ends in branches]
-        seeing = self._ahead(INPUT_NAME)  # what comes from the pictures; constants belong to whoever needs them
+        known = {INPUT_NAME}
+        seeing = set()  # the pictures; constants belong to whoever needs them
+        for i, node in enumerate(self.nodes):
+            if not known.isdisjoint(node.input):
+                seeing.add(i)
+                known.update(node.output)
         # Each branch dequantises for itself: ONNX Runtime computes in 8 bits only what it sees between two such operators.
         common = {i for i in set.intersection(*needed) & seeing if self.nodes[i].op_type != "DequantizeLinear"}
         common = self.behind(name for i in common for name in self.nodes[i].output)
@@ -112,20 +117,6 @@ class _Graph:
         if len(found) != 1:
             raise WeightsError(f"the branches of {self.where} share {len(found)} tensors, expected one; {_WAY_OUT}")
         return str(found.pop())
-
-    def _ahead(self, name: str) -> set[int]:
-        """Returns the nodes that depend on a tensor. They may lie in any order: quantisation appends its own at the end."""
-        takers: dict[str, list[int]] = {}
-        for i, node in enumerate(self.nodes):
-            for given in node.input:
-                takers.setdefault(given, []).append(i)
-        found: set[int] = set()
-        waiting = [name]
-        while waiting:
-            new = set(takers.get(waiting.pop(), ())) - found
-            found |= new
-            waiting.extend(output for i in new for output in self.nodes[i].output)
-        return found
 
     def behind(self, names: Iterable[str], start: str = "", instead: Mapping[str, Sequence[str]] | None = None) -> set[int]:
         """Returns the nodes that make some tensors.
@@ -145,12 +136,12 @@ class _Graph:
                 waiting.extend((instead or {}).get(name, self.nodes[i].input))
         return found
 
-    def piece(self, start: str, ends: Sequence[str], instead: Mapping[str, Sequence[str]] | None = None) -> bytes:
-        """Returns a model from one tensor to others, with other inputs for the nodes that make some tensors."""
-        from onnx import NodeProto, helper
+    def piece(self, start: Any, ends: Sequence[str], instead: Mapping[str, Sequence[str]] | None = None) -> Any:
+        """Returns a model from one tensor, described as an input, to others, with other inputs for the nodes that make some tensors."""
+        from onnx import NodeProto, ValueInfoProto, helper
 
         nodes = []
-        for i in sorted(self.behind(ends, start, instead)):
+        for i in sorted(self.behind(ends, start.name, instead)):
             node = NodeProto()
             node.CopyFrom(self.nodes[i])
             if instead and node.output[0] in instead:
@@ -159,16 +150,16 @@ class _Graph:
             nodes.append(node)
         used = {name for node in nodes for name in node.input}
         weights = [tensor for tensor in self.model.graph.initializer if tensor.name in used]
-        first, *last = (helper.make_tensor_value_info(name, self.type_of(name), None) for name in (start, *ends))
-        graph = helper.make_graph(nodes, "part", [first], last, weights)
-        model = helper.make_model(graph, opset_imports=list(self.model.opset_import), ir_version=self.model.ir_version)
-        return bytes(model.SerializeToString())
+        graph = helper.make_graph(nodes, "part", [start], [ValueInfoProto(name=name) for name in ends], weights)
+        return helper.make_model(graph, opset_imports=list(self.model.opset_import), ir_version=self.model.ir_version)
 
-    def type_of(self, name: str) -> int:
-        """Returns ONNX's number for the type of a tensor: float32, or what a quantised file rounds to."""
-        from onnx import TensorProto
 
-        maker = self.nodes[self.makers[name]] if name in self.makers else None
-        if maker is None or maker.op_type != "QuantizeLinear":
-            return int(TensorProto.FLOAT)
-        return next(int(tensor.data_type) for tensor in self.model.graph.initializer if tensor.name == maker.input[2])
+def _described(piece: Any) -> Any:
+    """Returns the description of a piece's only output: its type and shape.
+
+    Of an input of unknown shape, ONNX Runtime would not know how its numbers may lie in memory, and run slower layers of 8 bits.
+    """
+    from onnx import shape_inference
+
+    (output,) = shape_inference.infer_shapes(piece).graph.output
+    return output

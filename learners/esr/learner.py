@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import torch
 
     from emotion_perception.engine.datasets import EmotionDataset
+    from emotion_perception.engine.inference import Backend
     from emotion_perception.learners.esr.model import ESR
     from emotion_perception.learners.esr.training import Recipe
 
@@ -193,14 +194,12 @@ class FacialEmotionLearner(Learner):
 
         return Published(self._esr(), self.torch_device())
 
-    def outputs(self, x: FloatArray) -> dict[str, FloatArray]:
-        """Runs the network as `Learner.outputs` says; what branches that were left out would have answered is NaN."""
-        if self._backend is None or (self.confidence is None and self.budget_ms is None):
-            return super().outputs(x)
+    def _running(self) -> Backend:
+        """Returns the back end, or the anytime ensemble around it: what branches that are left out would have answered is NaN."""
+        if self.confidence is None and self.budget_ms is None:
+            return super()._running()
         branches = int(self.card.architecture["ensemble_size"])
-        ensemble = self._anytime.around(self._backend, branches, self.confidence, self.budget_ms, self.voting)
-        parts = [ensemble(x[i : i + self.batch_size]) for i in range(0, len(x), self.batch_size)]
-        return {name: np.concatenate([part[name] for part in parts]) for name in self.output_names}
+        return self._anytime.around(super()._running(), branches, self.confidence, self.budget_ms, self.voting)
 
     def emotions(self, outputs: Mapping[str, FloatArray]) -> Emotions:
         """Combines the branches.
