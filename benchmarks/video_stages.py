@@ -49,22 +49,25 @@ def main() -> int:
     parser.add_argument("--learner", default="esr")
     parser.add_argument("--weights", type=Path, help="folder of weights; the learner's default ones if not given")
     parser.add_argument("--backend", default="auto")
+    parser.add_argument("--set", action="append", metavar="NAME=VALUE", help="any other option of the learner, as confidence=0.99")
     parser.add_argument("--detector", default="auto")
     parser.add_argument("--frames", type=int, default=300, help="frames judged per row; short videos start again")
+    parser.add_argument("--only", default="", metavar="WORDS", help="only videos with these words in their name, as 640x360")
     parser.add_argument("--output", type=Path, help="folder for the report")
     options = parser.parse_args()
-    learner = open_learner(options.learner, options.weights, backend=options.backend, stream=True)
+    learner = open_learner(options.learner, options.weights, backend=options.backend, settings=options.set, stream=True)
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         videos = {f"{width}x{height}": _scaled(options.video, folder, (width, height)) for width, height in _SIZES}
         videos["five faces 1280x720"] = _made(folder / "five.mp4", (1280, 720), 5)
-        for title, file in videos.items():
+        for title, file in ((title, file) for title, file in videos.items() if options.only in title):
             for way, interval_s, ahead in _WAYS:
                 detector = open_detector(options.detector, learner, 320)
                 pipeline = Pipeline(learner, detector, search_interval_s=interval_s)
                 rows.append({"video": title, "way": way} | video_stages(file, pipeline, options.frames, ahead))
-    report = {"learner": learner.name, "backend": learner.backend_name, "frames": options.frames, "rows": rows, "machine": machine()}
+    facts = {"learner": learner.name, "backend": learner.backend_name, "settings": options.set or [], "frames": options.frames}
+    report = {**facts, "rows": rows, "machine": machine()}
     table = _table(rows)
     print(table)  # noqa: T201  # what the command is for
     if options.output is not None:
@@ -123,7 +126,7 @@ def _page(report: dict[str, Any], learner: Learner, table: str) -> str:
     """Returns the report as a page."""
     facts = ", ".join(f"{name} {value}" for name, value in report["machine"].items())
     return (
-        f"# Video by stages: {learner.name} on {learner.backend_name}\n\n{table}\n\n"
+        f"# Video by stages: {' '.join([learner.name, *report['settings']])} on {learner.backend_name}\n\n{table}\n\n"
         f"Means over {report['frames']} frames, in milliseconds; `search` and `follow` over the frames in which each was done, `searched` "
         "is the share of the first. With frames decoded ahead, `decode` is the thread's time and `wait` what was waited for it. "
         f"Tenths: median time of a whole frame.\n\nMachine: {facts}.\n"
