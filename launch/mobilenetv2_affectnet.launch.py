@@ -1,15 +1,9 @@
-"""Starts MobileNetV2's node for a camera; takes the arguments of esr.launch.py, which does the work."""
+"""Starts MobileNetV2's node for a camera."""
 
-from launch.actions import IncludeLaunchDescription
-from launch.launch_description_sources import PythonLaunchDescriptionSource
-from launch.substitutions import PathJoinSubstitution, ThisLaunchFileDir
-
+from emotion_perception.ros2_nodes.runtime.launching import describe
 from launch import LaunchDescription
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Includes the launch file of all face nodes; `ros2 launch --show-args` lists its arguments."""
-    file = PathJoinSubstitution([ThisLaunchFileDir(), "esr.launch.py"])
-    return LaunchDescription(
-        [IncludeLaunchDescription(PythonLaunchDescriptionSource(file), launch_arguments={"learner": "mobilenetv2_affectnet"}.items())]
-    )
+    """Describes the node and its arguments; `ros2 launch --show-args` lists them."""
+    return describe("mobilenetv2_affectnet")
