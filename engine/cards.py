@@ -132,6 +132,15 @@ class ModelCard:
         """Returns a copy with some fields changed."""
         return replace(self, **changes)
 
+    def trained_here(self, **changes: Any) -> ModelCard:
+        """Returns a copy for weights of one's own, without what is true of the published ones only.
+
+        Args:
+            changes: What is true of them.
+        """
+        fresh: dict[str, Any] = {"licence": "as its training data allow", "files": (), "data": "", "scores": {}, "notes": ()}
+        return replace(self, **{**fresh, **changes})
+
     def to_dict(self) -> dict[str, Any]:
         """Returns plain values, ready for JSON, with the version of the format."""
         return {"format_version": FORMAT_VERSION, **asdict(self)}

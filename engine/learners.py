@@ -278,14 +278,17 @@ class Learner(ABC):
         if self.backend != "auto" or self._folder is None or not isinstance(self._backend, TorchBackend):
             return self.backend_name
         choice = self._choice(self._folder, self.card)
-        if choice.backend is None and may_measure():
+        exported = None
+        fastest = choice.backend
+        if fastest is None and may_measure():
             try:
                 exported = self._export_once(choice.file)
             except EmotionPerceptionError as error:
                 logger.info("%s stays on torch: %s", self.name, error)
                 return self.backend_name
-            choice.remember(measure({"torch": self._backend, "onnxruntime": exported}, self.card))
-        self._use_remembered(self._folder, self.card)
+            fastest = choice.remember(measure({"torch": self._backend, "onnxruntime": exported}, self.card))
+        if fastest == "onnxruntime":
+            self._backend = exported or self._open_exported(choice.file, self.card)
         return self.backend_name
 
     def optimize(
@@ -376,6 +379,14 @@ class Learner(ABC):
             assert model is not None
             backend = TorchBackend(model, self.output_names, self.torch_device(), self.deployed)
         self._model, self._backend, self._folder, self._optimized = model, backend, folder, None
+
+    def _fresh(self, card: ModelCard, seed: int) -> torch.nn.Module:
+        """Builds the network that a card describes with weights that only the seed decides."""
+        import torch
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return self.build_model(card)
 
     def _running(self) -> Backend:
         """Returns what runs the network for `outputs`; a learner may put something of its own around it."""

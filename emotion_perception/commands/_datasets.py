@@ -38,6 +38,22 @@ def open_part(
     return open_dataset(kind, part_of(kind, split, default), place, labels=labels, **options)
 
 
+def open_optional(learner: str, kind: str | None, place: Path | None, split: str | None) -> EmotionDataset | None:
+    """Opens a labelled set in a learner's own classes, its validation part where it has parts; None where none was named.
+
+    Raises:
+        UsageError: A kind without a place, or the other way round, or a part of nothing.
+    """
+    from emotion_perception.engine.errors import UsageError
+    from emotion_perception.engine.registry import learner_class
+
+    if (kind is None) != (place is None) or (split is not None and kind is None):
+        raise UsageError("--dataset and --data go together, and --split with them; give both or none")
+    if kind is None or place is None:
+        return None
+    return open_part(kind, place, split, learner_class(learner).card.label_set, "valid")
+
+
 def hold_out(dataset: EmotionDataset, share: float, seed: int) -> tuple[EmotionDataset, EmotionDataset]:
     """Parts a data set at random, by seed, into one to train on and one to validate on; copies and persons stay together."""
     from emotion_perception.engine.datasets import split_by_source

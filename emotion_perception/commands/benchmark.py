@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from emotion_perception.commands._common import DeviceOption, JsonOption, WeightsOption, note, print_json, print_table, waiting
-from emotion_perception.commands._datasets import KINDS, open_part, part_of
+from emotion_perception.commands._datasets import KINDS, open_optional
 from emotion_perception.engine.errors import UsageError
 
 EXAMPLES = (
@@ -60,7 +60,10 @@ def run(
     from emotion_perception.engine.evaluation.variants import prepare
 
     sizes = _numbers(batches)
-    given = _pictures(learner, pictures, dataset, data, split)
+    if pictures is not None and dataset is not None:
+        raise UsageError("--dataset and --data go together, and --pictures without; give both, or one folder, or none")
+    labelled = open_optional(learner, dataset, data, split)
+    given: Any = pictures if labelled is None else labelled
     if video is not None and not video.is_file():
         raise UsageError(f"there is no video {str(video)!r}; give a file")
     logging.getLogger("emotion_perception").setLevel(logging.INFO)  # progress comes through the log
@@ -113,17 +116,6 @@ def _numbers(text: str) -> list[int]:
         return [int(word) for word in _words(text)]
     except ValueError:
         raise UsageError(f"--batches is {text!r}, expected whole numbers with commas between them, as in 1,8") from None
-
-
-def _pictures(learner: str, folder: Path | None, kind: str | None, place: Path | None, split: str | None) -> Any:
-    """Returns the pictures to judge as `pictures_for` takes them."""
-    from emotion_perception.engine.registry import learner_class
-
-    if (kind is None) != (place is None) or (split is not None and kind is None) or (folder is not None and kind is not None):
-        raise UsageError("--dataset and --data go together, --split with them, and --pictures without; give both, or one folder, or none")
-    if kind is None or place is None:
-        return folder
-    return open_part(kind, place, part_of(kind, split, "valid"), learner_class(learner).card.label_set)
 
 
 def _shown(command: str, options: dict[str, Any]) -> str:

@@ -21,8 +21,7 @@ from emotion_perception.commands._common import (
     print_fields,
     print_json,
 )
-from emotion_perception.commands._datasets import KINDS, open_part, part_of
-from emotion_perception.engine.errors import UsageError
+from emotion_perception.commands._datasets import KINDS, open_optional
 from emotion_perception.engine.inference.metadata import PRECISIONS
 
 EXAMPLES = (
@@ -56,15 +55,10 @@ def run(
     json: JsonOption = False,
 ) -> None:
     """Makes a learner's weights fast to run: exports them, checks the answers, and writes a folder that every --weights takes."""
-    from emotion_perception.engine.registry import learner_class
     from emotion_perception.engine.weights import REPORT_NAME
 
     choice("--precision", precision, PRECISIONS)
-    if (dataset is None) != (data is None) or (split is not None and dataset is None):
-        raise UsageError("--dataset and --data go together, and --split with them; give both or none")
-    labelled = None
-    if dataset is not None and data is not None:
-        labelled = open_part(dataset, data, part_of(dataset, split, "valid"), learner_class(learner).card.label_set)
+    labelled = open_optional(learner, dataset, data, split)
     with TemporaryDirectory(prefix="emotion_perception.") as scratch:
         model = open_learner(learner, weights, device, temp_path=scratch, backend="torch")
         logging.getLogger("emotion_perception").setLevel(logging.INFO)  # progress comes through the log

@@ -179,6 +179,27 @@ class EmotionDataset(DatasetIterator):
         return int(index) % len(self)
 
 
+class HeldDataset(EmotionDataset):
+    """Pictures that are all in memory.
+
+    Attributes:
+        pictures: ``(n, height, width)`` grey or ``(n, height, width, 3)`` RGB, uint8.
+        names: What they are called.
+    """
+
+    pictures: Pixels
+    names: list[str]
+
+    def picture(self, index: int) -> Pixels:
+        """Returns one picture."""
+        out: Pixels = self.pictures[index]
+        return out
+
+    def name(self, index: int) -> str:
+        """Returns what it is called."""
+        return self.names[index]
+
+
 class SubsetDataset(EmotionDataset):
     """Some pictures of another data set."""
 

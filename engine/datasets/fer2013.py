@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from emotion_perception.engine.datasets.base import EmotionDataset, Pixels, Targets
+from emotion_perception.engine.datasets.base import HeldDataset, Targets
 from emotion_perception.engine.datasets.ferplus import SPLITS, pixels_of
 from emotion_perception.engine.datasets.files import report_skipped
 from emotion_perception.engine.datasets.tables import read_table
@@ -19,7 +19,7 @@ TABLE = "fer2013.csv"
 _PARTS = {"train": "Training", "valid": "PublicTest", "test": "PrivateTest"} | {usage: usage for usage in SPLITS.values()}
 
 
-class FER2013(EmotionDataset):
+class FER2013(HeldDataset):
     """One part of FER2013, or all of it, decoded into memory: pictures of the classes that the label set has."""
 
     def __init__(
@@ -42,7 +42,7 @@ class FER2013(EmotionDataset):
         table = Path(path) / TABLE if Path(path).is_dir() else Path(path)
         index_of = labels.index_of(WORDS, also)
         self.labels = labels
-        self.names: list[str] = []
+        self.names = []
         pictures, classes, skipped = [], [], []
         for number, row in enumerate(read_table(table, ("emotion", "pixels", "Usage"))):
             if split is not None and row["Usage"] != _PARTS[split]:
@@ -63,15 +63,6 @@ class FER2013(EmotionDataset):
         self.skipped = len(skipped)
         self.pictures = np.stack(pictures)
         self.targets = Targets(np.array(classes, np.int64))
-
-    def picture(self, index: int) -> Pixels:
-        """Returns one picture, ``(48, 48)`` uint8 grey."""
-        out: Pixels = self.pictures[index]
-        return out
-
-    def name(self, index: int) -> str:
-        """Returns class word and row in the table, e.g. ``fear/00002.png``."""
-        return self.names[index]
 
     def source(self, index: int) -> str:
         """Returns the picture's row in the table, which no two of its parts share."""

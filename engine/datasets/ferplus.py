@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from emotion_perception.engine.datasets.base import EmotionDataset, Pixels, Targets
+from emotion_perception.engine.datasets.base import HeldDataset, Pixels, Targets
 from emotion_perception.engine.datasets.files import Files, decode, report_skipped
 from emotion_perception.engine.errors import DatasetError, InputError, UsageError, unknown_name
 from emotion_perception.engine.labels import AFFECTNET8, FERPLUS8, LabelSet
@@ -50,7 +50,7 @@ def majority_and_distribution(counts: NDArray[np.int64], labels: LabelSet) -> tu
     return index.astype(np.int64), np.where(total > 0, distribution / np.maximum(total, 1), np.nan).astype(np.float32)
 
 
-class FERPlus(EmotionDataset):
+class FERPlus(HeldDataset):
     """One part of FER+, all pictures decoded into memory (65 MB for the training part).
 
     Attributes:
@@ -104,15 +104,6 @@ class FERPlus(EmotionDataset):
         self.pictures = np.stack([pictures[i] for i in kept])  # type: ignore[misc]  # None ones are not readable
         self.names = [names[i] for i in kept]
         self.targets = Targets(index[kept], distribution[kept])
-
-    def picture(self, index: int) -> Pixels:
-        """Returns one picture, ``(48, 48)`` uint8 grey."""
-        out: Pixels = self.pictures[index]
-        return out
-
-    def name(self, index: int) -> str:
-        """Returns the file name, e.g. ``fer0028638.png``."""
-        return self.names[index]
 
     def source(self, index: int) -> str:
         """Returns the picture's name, which is the same in every copy of the data set and in no two of its parts."""

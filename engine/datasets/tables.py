@@ -25,6 +25,17 @@ def read_table(path: str | Path, needed: Sequence[str] = ()) -> list[dict[str, s
     Raises:
         DatasetError: Not there, not CSV, a column that is missing, or no rows.
     """
+    return [row for _, row in read_lines(path, needed)[1]]
+
+
+def read_lines(path: str | Path, needed: Sequence[str] = (), what: str = "table") -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """Reads a table as `read_table` does, and returns its columns as well, and with each row the number of its line.
+
+    Args:
+        path: The CSV file.
+        needed: Columns it must have.
+        what: What to call it where it cannot be read.
+    """
     file = Path(path)
     csv.field_size_limit(_MOST_CHARACTERS)
     try:
@@ -35,11 +46,12 @@ def read_table(path: str | Path, needed: Sequence[str] = ()) -> list[dict[str, s
             missing = [column for column in needed if column not in columns]
             if missing:
                 raise DatasetError(f"table {str(file)!r} lacks the column {missing[0]!r}; it has {', '.join(columns) or 'none'}")
-            rows = [{column: (row.get(column) or "").strip() for column in columns} for row in reader]
+            rows = [(reader.line_num, {column: (row.get(column) or "").strip() for column in columns}) for row in reader]
     except OSError as error:
-        raise DatasetError(f"cannot read table {str(file)!r}: {error.strerror}; give a CSV file with a header") from None
+        raise DatasetError(f"cannot read {what} {str(file)!r}: {error.strerror}; give a CSV file with a header") from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"table {str(file)!r} is not CSV in UTF-8: {error}; save it as such") from None
+        reason = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else error
+        raise DatasetError(f"table {str(file)!r} is not CSV in UTF-8: {reason}; save it as such") from None
     if not rows:
         raise DatasetError(f"table {str(file)!r} has no rows; expected one per picture")
-    return rows
+    return columns, rows

@@ -182,6 +182,8 @@ def _attribute(result: Mapping[str, Any], attribute: str, plots: Sequence[Path])
     titles = ("accuracy, macro F1 and calibration error of each group", "recall and false-positive rate of each class in each group")
     parts += [_picture(file, f"{attribute}: {title}") for file, title in zip(plots, titles, strict=False)]
     if found["gaps"]:
+        apart = [(name, gap, "") for name, gap in found["gaps"].items()]
+        apart += [(name, c, f", {c['class']}") for name, c in found["criteria"].items() if c["class"] is not None]
         rows = [
             (
                 name.replace("_", " "),
@@ -189,21 +191,9 @@ def _attribute(result: Mapping[str, Any], attribute: str, plots: Sequence[Path])
                 bounds(gap["interval"]),
                 gap["ratio"],
                 bounds(gap["ratio_interval"]),
-                f"{gap['lowest']} to {gap['highest']}",
+                f"{gap['lowest']} to {gap['highest']}{of_class}",
             )
-            for name, gap in found["gaps"].items()
-        ]
-        rows += [
-            (
-                name.replace("_", " "),
-                c["difference"],
-                bounds(c["interval"]),
-                c["ratio"],
-                bounds(c["ratio_interval"]),
-                f"{c['lowest']} to {c['highest']}, {c['class']}",
-            )
-            for name, c in found["criteria"].items()
-            if c["class"] is not None
+            for name, gap, of_class in apart
         ]
         parts.append(_table("How far the groups are apart", ("", "gap", "interval", "ratio", "interval", "between"), rows, texts=(5,)))
         header = ("class", *(f"{name.replace('_', ' ')}" for name in found["criteria"]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import re
 from collections import defaultdict
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emotion_perception.engine.datasets.base import EmotionDataset
+from emotion_perception.engine.datasets.tables import read_lines
 from emotion_perception.engine.errors import DatasetError, UsageError, unknown_name
 
 logger = logging.getLogger(__name__)
@@ -75,7 +75,10 @@ def read_groups(table: str | Path, dataset: EmotionDataset, by: Sequence[str] = 
         UsageError: An attribute or key column that the table does not have.
     """
     path = Path(table)
-    header, rows = _table(path)
+    header, rows = read_lines(path, what="the groups in")
+    if len(set(header)) < len(header):
+        twice = next(name for name in header if header.count(name) > 1)
+        raise DatasetError(f"table {str(path)!r} has the column {twice!r} twice; give each column a name of its own")
     key = header[0] if key is None else key
     if key not in header:
         raise unknown_name(f"column of {str(path)!r}", key, header)
@@ -106,28 +109,6 @@ def in_order(names: Iterable[str]) -> list[str]:
         names,
         key=lambda name: [(not part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", name) if part],
     )
-
-
-def _table(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """Returns the columns, and the rows with their line numbers, every cell filled in or empty."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, skipinitialspace=True, restval="")
-            header = [str(column).strip() for column in reader.fieldnames or ()]
-            reader.fieldnames = header
-            rows = [(reader.line_num, {name: (row.get(name) or "").strip() for name in header}) for row in reader]
-    except OSError as error:
-        raise DatasetError(f"cannot read the groups in {str(path)!r}: {error.strerror}; give a CSV file with a row per picture") from None
-    except UnicodeDecodeError:
-        raise DatasetError(f"table {str(path)!r} is not UTF-8 text; save it as CSV in UTF-8") from None
-    except csv.Error as error:
-        raise DatasetError(f"table {str(path)!r} is malformed: {error}; save it as CSV with a header") from None
-    if not rows:
-        raise DatasetError(f"table {str(path)!r} has no rows; expected a header and a row per picture")
-    if len(set(header)) < len(header):
-        twice = next(name for name in header if header.count(name) > 1)
-        raise DatasetError(f"table {str(path)!r} has the column {twice!r} twice; give each column a name of its own")
-    return header, rows
 
 
 def _by_key(rows: Iterable[tuple[int, dict[str, str]]], key: str, path: Path) -> _Rows:

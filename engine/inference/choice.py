@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
 import statistics
 import time
@@ -19,13 +18,11 @@ from emotion_perception.engine.downloads import cache_dir
 from emotion_perception.engine.inference.backends import Backend
 from emotion_perception.engine.storage import atomic_write
 
-logger = logging.getLogger(__name__)
-
 TUNE_VARIABLE = "EMOTION_PERCEPTION_TUNE"
 _ROUNDS = 15
 _WARM_UP_ROUNDS = 5
 _FOLDER = "exported"
-_WEIGHT_SUFFIXES = (".safetensors", ".pt", ".h5")
+_WEIGHT_SUFFIXES = (".safetensors", ".pt")
 
 
 def is_known(learner: str) -> bool:

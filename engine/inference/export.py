@@ -15,8 +15,8 @@ from emotion_perception.engine.errors import WeightsError
 from emotion_perception.engine.inference.backends import require
 from emotion_perception.engine.inference.calibration import random_pictures
 from emotion_perception.engine.inference.console import silence
-from emotion_perception.engine.inference.metadata import FORMAT_KEY, FORMAT_VERSION, set_metadata
-from emotion_perception.engine.inference.onnx_backend import CARD_KEY, INPUT_NAME, PRECISION_KEY, OnnxBackend
+from emotion_perception.engine.inference.metadata import CARD_KEY, FORMAT_KEY, FORMAT_VERSION, PRECISION_KEY, set_metadata
+from emotion_perception.engine.inference.onnx_backend import INPUT_NAME, OnnxBackend
 from emotion_perception.engine.inference.torch_backend import TorchBackend
 from emotion_perception.engine.storage import atomic_write
 

@@ -9,6 +9,8 @@ from typing import Any
 from emotion_perception.engine.errors import WeightsError
 
 PRECISIONS = ("fp32", "fp16", "int8")
+CARD_KEY = "emotion_perception.card"
+PRECISION_KEY = "emotion_perception.precision"  # fp32 where it is missing
 FORMAT_KEY = "emotion_perception.format"
 FORMAT_VERSION = 1
 

@@ -14,15 +14,13 @@ from emotion_perception.engine.cards import ModelCard
 from emotion_perception.engine.data import describe
 from emotion_perception.engine.errors import InputError, UsageError, WeightsError
 from emotion_perception.engine.inference.backends import check_layout, require
-from emotion_perception.engine.inference.metadata import check_format
+from emotion_perception.engine.inference.metadata import CARD_KEY, PRECISION_KEY, check_format
 from emotion_perception.engine.inference.threads import cpu_threads
 from emotion_perception.engine.target import FloatArray
 
 logger = logging.getLogger(__name__)
 
 INPUT_NAME = "images"
-CARD_KEY = "emotion_perception.card"
-PRECISION_KEY = "emotion_perception.precision"  # fp32 where it is missing
 
 
 class OnnxBackend:

@@ -16,8 +16,8 @@ import numpy as np
 from emotion_perception.engine.errors import WeightsError
 from emotion_perception.engine.inference.backends import Backend, require
 from emotion_perception.engine.inference.console import silence
-from emotion_perception.engine.inference.metadata import set_metadata
-from emotion_perception.engine.inference.onnx_backend import INPUT_NAME, PRECISION_KEY
+from emotion_perception.engine.inference.metadata import PRECISION_KEY, set_metadata
+from emotion_perception.engine.inference.onnx_backend import INPUT_NAME
 from emotion_perception.engine.target import FloatArray
 
 _LAYERS = ("Conv", "Gemm", "MatMul")

@@ -14,7 +14,7 @@ from torch.nn.functional import log_softmax
 from emotion_perception.engine.cards import InputSpec
 from emotion_perception.engine.errors import DatasetError
 from emotion_perception.engine.training.loop import Batch, Stage
-from emotion_perception.engine.training.norms import settle_batch_norms
+from emotion_perception.engine.training.norms import settle_batch_norms, settling_batches
 from emotion_perception.engine.training.pictures import Pictures
 from emotion_perception.engine.training.precision import autocast
 from emotion_perception.engine.training.schedules import constant, one_cycle
@@ -23,10 +23,6 @@ Numbers = NDArray[np.int64]
 CATEGORICAL, DIMENSIONAL = "categorical", "dimensional"
 # Changes hidden values in training.
 Drop = Callable[[Tensor], Tensor]
-
-# Enough pictures for steady statistics of batch norm; more change nothing that can be measured.
-_SETTLE_PICTURES = 2048
-_SETTLE_DRAW = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -178,9 +174,8 @@ def dropped(hidden: Tensor, share: float, generator: torch.Generator) -> Tensor:
 
 def settle(part: Part, pictures: Pictures, numbers: Numbers, recipe: Recipe, device: torch.device) -> None:
     """Measures the statistics of the batch norms that are trained on training pictures as inference sees them; see `norms.py`."""
-    chosen = np.random.default_rng((recipe.seed, _SETTLE_DRAW)).permutation(numbers)[:_SETTLE_PICTURES]
-    steps = max(1, len(chosen) // pictures.batch_size)  # equal parts, as a small last batch would count as much as the others
-    images = (_batch(pictures, each, recipe, recipe.spec.height)[0].to(device) for each in np.array_split(chosen, steps))
+    drawn = settling_batches(numbers, pictures.batch_size, recipe.seed)
+    images = (_batch(pictures, each, recipe, recipe.spec.height)[0].to(device) for each in drawn)
 
     def forward(x: Tensor) -> None:
         with autocast(device, recipe.precision):
@@ -205,11 +200,16 @@ def validation(part: Part, pictures: Pictures, recipe: Recipe, device: torch.dev
             if head == CATEGORICAL:
                 result["val_accuracy"] = float((output.argmax(1) == index[judged]).mean())
             else:
-                rmse = np.sqrt(np.square(output - pictures.affect[judged]).mean(0))
-                result |= {"val_rmse_valence": float(rmse[0]), "val_rmse_arousal": float(rmse[1]), "val_rmse": float(rmse.mean())}
+                result |= affect_errors(output, pictures.affect[judged])
     for module, training in modes:
         module.training = training
     return result
+
+
+def affect_errors(predicted: NDArray[np.float32], given: NDArray[np.float32]) -> dict[str, float]:
+    """Returns ``val_rmse_valence``, ``val_rmse_arousal`` and their mean ``val_rmse``, of arrays ``(n, 2)``."""
+    rmse = np.sqrt(np.square(predicted - given).mean(0))
+    return {"val_rmse_valence": float(rmse[0]), "val_rmse_arousal": float(rmse[1]), "val_rmse": float(rmse.mean())}
 
 
 def _batch(pictures: Pictures, numbers: Numbers, recipe: Recipe, size: int, epoch: int | None = None) -> Batch:

@@ -24,7 +24,7 @@ TASKS = ("both", "categorical", "dimensional")
 class HeadLearner(Learner):
     """Adds training to `Learner`.
 
-    A learner brings `init_model` (with `own_card` and `fresh_model`) and `parts`. Its network tells classes, unless `has_classes` says
+    A learner brings `init_model` (with `own_card`) and `parts`. Its network tells classes, unless `has_classes` says
     otherwise, and valence and arousal where its card's ``affect`` is true.
     """
 
@@ -120,25 +120,9 @@ class HeadLearner(Learner):
     def own_card(self, **changes: Any) -> ModelCard:
         """Returns the card of a network of this learner's own: that of the class, without what is true of the published weights only."""
         published = type(self).card
-        side = self.input_size or published.input.height
-        given: dict[str, Any] = {
-            "input": resized_spec(published.input, side),
-            "crop": published.crop and type(published.crop)(scale=self.crop_scale),
-            "licence": "as its training data allow",
-            "files": (),
-            "data": "",
-            "scores": {},
-            "notes": (),
-        }
-        return published.with_(**{**given, **changes})
-
-    def fresh_model(self, card: ModelCard) -> Any:
-        """Builds the network that a card describes with weights that only the seed decides."""
-        import torch
-
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            return self.build_model(card)
+        spec = resized_spec(published.input, self.input_size or published.input.height)
+        crop = published.crop and type(published.crop)(scale=self.crop_scale)
+        return published.trained_here(**{"input": spec, "crop": crop, **changes})
 
     def emotions(self, outputs: Mapping[str, FloatArray]) -> Emotions:
         """Takes ``probabilities`` (n, classes) and ``affect`` (n, 2)."""

@@ -4,7 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+
+# Enough pictures for steady statistics of batch norm; more change nothing that can be measured.
+_PICTURES = 2048
+_DRAW = 1 << 18  # told apart from the draws of training
+
+
+def settling_batches(numbers: NDArray[np.int64], batch_size: int, seed: int) -> list[NDArray[np.int64]]:
+    """Draws the pictures that statistics are measured on, in batches.
+
+    Args:
+        numbers: Of the training pictures.
+        batch_size: About how many make a batch.
+        seed: Of the run.
+    """
+    chosen = np.random.default_rng((seed, _DRAW)).permutation(numbers)[:_PICTURES]
+    # Equal parts, as a small last batch would count as much as the others.
+    return np.array_split(chosen, max(1, len(chosen) // batch_size))
 
 
 def settle_batch_norms(

@@ -88,17 +88,12 @@ class EmoTorchLearner(Learner):
 
     def init_model(self) -> None:
         """Makes a network with fresh, seeded weights."""
-        import torch
-
         architecture: dict[str, Any] = {"network": self.network}
         if self.network == "enhanced":
             architecture["dropout_rate"] = self.dropout_rate
         title = f"EmoTorch, {self.network} network, trained here"
-        licence = "as its training data allow"
-        card = CARD.with_(title=title, architecture=architecture, licence=licence, files=(), data="", scores={}, notes=())
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            model = self.build_model(card)
+        card = CARD.trained_here(title=title, architecture=architecture)
+        model = self._fresh(card, self.seed)
         self.card = card
         self._use(model)
 

@@ -12,6 +12,7 @@ from emotion_perception.engine.cards import CropSpec, InputSpec, ModelCard
 from emotion_perception.engine.errors import UsageError
 from emotion_perception.engine.learners import Learner
 from emotion_perception.engine.target import Emotions, FloatArray
+from emotion_perception.engine.training.learner import check_words
 from emotion_perception.learners.esr.anytime import Anytime, check_limits
 from emotion_perception.learners.esr.card import CARD
 from emotion_perception.learners.esr.checkpoints import BASE_NAME, BRANCH_NAME, read_published, write_published
@@ -118,14 +119,10 @@ class FacialEmotionLearner(Learner):
             seed: Of everything random in training.
         """
         super().__init__(batch_size=batch_size, temp_path=temp_path, device=device, device_ind=tuple(device_ind), backend=backend)
-        for name, value, allowed in (
-            ("voting", voting, ("probability", "plurality")),
-            ("schedule", schedule, ("published", "joint")),
-            ("optimizer", optimizer, (None, "sgd", "adamw") if schedule == "joint" else (None, "sgd")),
-            ("affect_fit", affect_fit, ("closed_form", "gradient")),
-        ):
-            if value not in allowed:
-                raise UsageError(f"{name} is {value!r}, expected one of {', '.join(map(str, allowed))}")
+        check_words("voting", voting, ("probability", "plurality"))
+        check_words("schedule", schedule, ("published", "joint"))
+        check_words("optimizer", optimizer, (None, "sgd", "adamw") if schedule == "joint" else (None, "sgd"))
+        check_words("affect_fit", affect_fit, ("closed_form", "gradient"))
         check_limits(confidence, budget_ms)
         if ensemble_size < 1 or not 0.0 < branch_share <= 1.0 or min(input_size or 96, small_size) < 54:
             raise UsageError("ensemble_size must be at least 1, branch_share in (0, 1], input_size and small_size at least 54 pixels")
@@ -161,23 +158,14 @@ class FacialEmotionLearner(Learner):
         Args:
             num_branches: Number of branches; ``ensemble_size`` if None.
         """
-        import torch
-
         self.ensemble_size = num_branches or self.ensemble_size
-        card = self.card.with_(
+        card = self.card.trained_here(
             title=f"ESR{'*' if self.diversify else ''}-{self.ensemble_size}, trained here",
             input=InputSpec(self.input_size or 96, self.input_size or 96),
             crop=CropSpec(scale=self.crop_scale),
             architecture={"ensemble_size": self.ensemble_size, "diversify": self.diversify},
-            licence="as its training data allow",
-            files=(),
-            data="",
-            scores={},
-            notes=(),
         )
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            model = self.build_model(card)
+        model = self._fresh(card, self.seed)
         self.card, self._backbone_fixed = card, False
         self._use(model)
 
@@ -251,10 +239,8 @@ class FacialEmotionLearner(Learner):
         import torch
 
         from emotion_perception.engine.training.augment import Augmentation
-        from emotion_perception.engine.training.distributed import Processes
-        from emotion_perception.engine.training.logs import RunLog
-        from emotion_perception.engine.training.loop import Trainer
         from emotion_perception.engine.training.pictures import Pictures
+        from emotion_perception.engine.training.running import run_stages
         from emotion_perception.learners.esr import training
 
         faces, affect_faces, val_faces, val_affect = self._datasets(dataset, val_dataset)
@@ -282,18 +268,14 @@ class FacialEmotionLearner(Learner):
         train_affect = pictures(affect_faces, True) if self.dimensional_finetune else None
         if train_affect and self.affect_fit == "gradient":
             stages.append(training.affect_stage(model, train_affect, pictures(val_affect, False), recipe, device))
-        processes = Processes.join(device)
-        folder = Path(logging_path) if logging_path else None
-        log = RunLog(folder if processes.rank == 0 else None, progress=verbose and not silent and processes.rank == 0)
-        history = Trainer(
+        history = run_stages(
             model,
             stages,
             batch_size=self.batch_size,
             seed=self.seed,
             device=device,
-            processes=processes,
-            log=log,
-            folder=folder,
+            logging_path=logging_path,
+            progress=verbose and not silent,
             fingerprint={
                 **vars(recipe),
                 "schedule": self.schedule,
@@ -305,10 +287,9 @@ class FacialEmotionLearner(Learner):
                 "pictures": len(faces or affect_faces or ()),
                 "other_pictures": [len(part or ()) for part in (affect_faces, val_faces, val_affect)],
             },
-        ).run()
+        )
         if train_affect and self.affect_fit == "closed_form":
             training.solve_affect(model, train_affect, recipe, device)
-        model.requires_grad_(True)
         learned = repr(faces if faces is not None else affect_faces)
         affect = self.card.affect or train_affect is not None
         self.card = self.card.with_(data=learned, seed=self.seed, affect=affect, scores={}, recipe="")

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import log_softmax
 
 from emotion_perception.engine.errors import DatasetError
+from emotion_perception.engine.training.heads import affect_errors, soft_cross_entropy
 from emotion_perception.engine.training.loop import Batch, Stage
-from emotion_perception.engine.training.norms import settle_batch_norms
+from emotion_perception.engine.training.norms import settle_batch_norms, settling_batches
 from emotion_perception.engine.training.pictures import Pictures
 from emotion_perception.engine.training.precision import autocast
 from emotion_perception.engine.training.schedules import constant, one_cycle, step_decay
@@ -27,9 +27,6 @@ from emotion_perception.learners.esr.diversity import diversity_loss
 from emotion_perception.learners.esr.model import ESR
 
 Numbers = NDArray[np.int64]
-
-# Enough pictures for steady statistics of batch norm; more change nothing that can be measured.
-_SETTLE_PICTURES = 2048
 
 
 @dataclass(frozen=True)
@@ -250,11 +247,6 @@ def solve_affect(model: ESR, train: Pictures, recipe: Recipe, device: torch.devi
             branch.fc_dimensional.bias.copy_(torch.from_numpy(solution[8]))
 
 
-def soft_cross_entropy(logits: Tensor, soft: Tensor) -> Tensor:
-    """Returns the mean cross entropy of logits ``(n, classes)`` against soft labels whose rows sum to 1."""
-    return -(soft * log_softmax(logits.float(), dim=1)).sum(1).mean()
-
-
 def _branch_losses(
     model: ESR,
     features: Tensor,
@@ -292,7 +284,6 @@ def _branch_losses(
 
 def _settle(model: ESR, train: Pictures, recipe: Recipe, size: int, branches: int, device: torch.device) -> None:
     """Measures the statistics of batch norm on training pictures as inference sees them: those of training can cost two points."""
-    numbers = _shuffled(train.labelled, recipe.seed, 1 << 18, 0)[:_SETTLE_PICTURES]
     parts = [model.base, *model.branches[:branches]]
 
     def forward(images: Tensor) -> None:
@@ -301,8 +292,8 @@ def _settle(model: ESR, train: Pictures, recipe: Recipe, size: int, branches: in
             for branch in model.branches[:branches]:
                 branch(features)
 
-    steps = max(1, len(numbers) // train.batch_size)  # equal parts, as a small last batch would count as much as the others
-    settle_batch_norms(parts, forward, (train.batch(part, size)[0].to(device) for part in np.array_split(numbers, steps)))
+    drawn = settling_batches(train.labelled, train.batch_size, recipe.seed)
+    settle_batch_norms(parts, forward, (train.batch(numbers, size)[0].to(device) for numbers in drawn))
 
 
 def _settle_and_validate(
@@ -324,8 +315,7 @@ def _validate_affect(model: ESR, val: Pictures | None, size: int, branches: int,
         return {}
     judged = val.with_affect
     predicted = outputs_of(model, val, judged, size, branches, device, precision)[1].mean(1).numpy()
-    rmse = np.sqrt(np.square(predicted - val.affect[judged]).mean(0))
-    return {"val_rmse_valence": float(rmse[0]), "val_rmse_arousal": float(rmse[1]), "val_rmse": float(rmse.mean())}
+    return affect_errors(predicted, val.affect[judged])
 
 
 def _accuracy(logits: Tensor, soft: Tensor) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emotion_perception.engine.cards import ModelCard
+from emotion_perception.engine.cards import CARD_NAME, ModelCard
 from emotion_perception.engine.errors import UsageError, WeightsError
 from emotion_perception.engine.keras_weights import KERAS_SUFFIXES
 from emotion_perception.engine.training.learner import TASKS, HeadLearner, check_words
@@ -166,7 +166,7 @@ class MobileNetV2Learner(HeadLearner):
 
     def _adopt(self, card: ModelCard, towers: Mapping[str, Mapping[str, torch.Tensor]]) -> None:
         """Uses the network of a card, with the tensors given for each tower's first head; the rest is fresh."""
-        model = self.fresh_model(card)
+        model: MobileNetV2 = self._fresh(card, self.seed)  # type: ignore[assignment]  # as in add_affect
         for tower in model.parts():
             tower.load_state_dict({**tower.state_dict(), **towers[next(iter(tower.heads))]})
         self.card = card
@@ -188,7 +188,7 @@ class MobileNetV2Learner(HeadLearner):
 def _keras_files(path: str | Path | None) -> list[Path]:
     """Returns the Keras files that a path stands for; none where it is anything else."""
     place = Path(path or "")
-    if path is None or (place / "card.json").is_file():
+    if path is None or (place / CARD_NAME).is_file():
         return []
     files = sorted(place.iterdir()) if place.is_dir() else [place]
     return [file for file in files if file.suffix in KERAS_SUFFIXES]
