@@ -29,8 +29,9 @@ venv: $(STAMP)
 demo: $(STAMP)
 	$(BIN)/emotion-perception demo
 
+# A process per core, but not more than four; the tests of a file share what they set up.
 test: $(STAMP)
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
 
 # mypy cannot follow the package's own extension of __path__: it is shown the tree that a wheel has, made of links.
 check: $(STAMP)

@@ -69,7 +69,7 @@ torch = ["torch>=2.2"]
 video = ["av>=14.1"]  # rotation of frames
 # ROS 2's wire without ROS 2. Cyclone DDS has no wheel for Linux on ARM; there, the nodes run on ROS 2's own rclpy.
 dds = ["cyclonedds>=11.0.1,<12; sys_platform != 'linux' or platform_machine == 'x86_64'", "rosbags>=0.11", "ruamel.yaml"]
-test = ["pytest>=7.4", "hypothesis", "ruff", "mypy", "setuptools>=59.6", "wheel"]
+test = ["pytest>=7.4", "pytest-xdist>=3.5", "hypothesis", "ruff", "mypy", "setuptools>=59.6", "wheel"]
 
 setup(
     name=NAME,

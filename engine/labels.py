@@ -93,8 +93,44 @@ EMOTORCH4 = LabelSet(
     ("Anger", "Fear", "Calm", "Surprise"),
     "EmoPy's anger-fear-calm-surprise models and EmoTorch, output order; calm is FER2013's neutral",
 )
+KRAGEL20 = LabelSet(
+    "kragel20",
+    (
+        *("Adoration", "Aesthetic Appreciation", "Amusement", "Anxiety", "Awe", "Boredom", "Confusion", "Craving", "Disgust"),
+        *("Empathic Pain", "Entrancement", "Excitement", "Fear", "Horror", "Interest", "Joy", "Romance", "Sadness"),
+        *("Sexual Desire", "Surprise"),
+    ),
+    "EmoNet, Kragel et al. 2019, output order: twenty of the categories of Cowen and Keltner 2017",
+)
 
-_SETS = {labels.name: labels for labels in (AFFECTNET8, FERPLUS8, EMOTORCH4)}
+MOVIEGRAPHS25 = LabelSet(
+    "moviegraphs25",
+    (
+        *("happy", "worried", "calm", "excited", "quiet", "amused", "curious", "confused", "serious", "surprise"),
+        *("friendly", "angry", "annoyed", "shocked", "confident", "sad", "nervous", "scared", "cheerful", "upset"),
+        *("polite", "honest", "helpful", "determined", "alarmed"),
+    ),
+    "EmoTx, Srivastava et al. 2023: the 25 most frequent emotions and mental states of MovieGraphs, by frequency",
+    multi_label=True,
+)
+MOVIEGRAPHS10 = LabelSet(
+    "moviegraphs10",
+    MOVIEGRAPHS25.words[:10],
+    "EmoTx, Srivastava et al. 2023: the 10 most frequent emotions and mental states of MovieGraphs, by frequency",
+    multi_label=True,
+)
+EMOTIC26 = LabelSet(
+    "emotic26",
+    (
+        *("Affection", "Anger", "Annoyance", "Anticipation", "Aversion", "Confidence", "Disapproval", "Disconnection"),
+        *("Disquietment", "Doubt/Conf", "Embarrassment", "Engagement", "Esteem", "Excitement", "Fatigue", "Fear", "Happiness"),
+        *("Pain", "Peace", "Pleasure", "Sadness", "Sensitivity", "Suffering", "Surprise", "Sympathy", "Yearning"),
+    ),
+    "Emotic, Kosti et al. 2017, in alphabetical order, as EmoTx maps MovieGraphs' words to it",
+    multi_label=True,
+)
+
+_SETS = {labels.name: labels for labels in (AFFECTNET8, FERPLUS8, EMOTORCH4, KRAGEL20, MOVIEGRAPHS10, MOVIEGRAPHS25, EMOTIC26)}
 
 
 def label_set(name: str) -> LabelSet:
