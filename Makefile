@@ -73,7 +73,7 @@ $(STAMP): setup.py setup.cfg pyproject.toml constraints.txt
 	    "$(BIN)/python" -m pip install --index-url "$(TORCH_INDEX)" -c constraints.txt torch; \
 	fi; \
 	if [ "$$system" = yes ] && "$(BIN)/python" -c 'import cv2; assert cv2.__version__.startswith("4.")' 2>/dev/null; then \
-	    extras=torch,onnx,keras,train,video,fairness,explain,dds; \
+	    extras=torch,onnx,keras,train,video,fairness,explain,parquet,emotx,dds; \
 	fi; \
 	"$(BIN)/python" -m pip install -c "$(VENV)/constraints.txt" -e ".[$$extras,test]"; \
 	touch "$(STAMP)"

@@ -65,6 +65,9 @@ keras = ["h5py"]
 fairness = ["fairlearn>=0.13"]
 explain = ["captum>=0.8"]
 train = ["tensorboard", "torchmetrics", "scikit-learn", "matplotlib"]
+parquet = ["pyarrow"]
+emotx = ["omegaconf>=2.3", "transformers>=4.40", "scikit-learn"]
+wandb = ["wandb"]
 torch = ["torch>=2.2"]
 video = ["av>=14.1"]  # rotation of frames
 # ROS 2's wire without ROS 2. Cyclone DDS has no wheel for Linux on ARM; there, the nodes run on ROS 2's own rclpy.
@@ -103,21 +106,27 @@ setup(
         "keras": keras,
         "fairness": fairness,
         "explain": explain,
+        "parquet": parquet,
+        "emotx": emotx,
+        "wandb": wandb,
         "train": train,
         "video": video,
         "dds": dds,
-        "all": [*torch, *vision, *onnx, *keras, *train, *video, *fairness, *explain, *dds],
+        "all": [*torch, *vision, *onnx, *keras, *train, *video, *fairness, *explain, *parquet, *emotx, *dds],
         "test": test,
     },
     entry_points={
         "console_scripts": [
             f"emotion-perception = {NAME}.commands:main",
             # `ros2 run emotion_perception ...`, and what launch files start.
+            f"clip_emotion_node = {NAME}.ros2_nodes.clip_emotion_node:main",
             f"face_emotion_node = {NAME}.ros2_nodes.face_emotion_node:main",
             f"scene_emotion_node = {NAME}.ros2_nodes.scene_emotion_node:main",
         ],
         f"{NAME}.learners": [
+            f"emonet = {NAME}.learners.emonet:EmoNetLearner",
             f"emotorch = {NAME}.learners.emotorch:EmoTorchLearner",
+            f"emotx = {NAME}.learners.emotx:EmoTxLearner",
             f"esr = {NAME}.learners.esr:FacialEmotionLearner",
             f"mobilenetv2_affectnet = {NAME}.learners.mobilenetv2_affectnet:MobileNetV2Learner",
         ],

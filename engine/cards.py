@@ -15,6 +15,7 @@ from emotion_perception.engine.labels import LabelSet, label_set
 FORMAT_VERSION = 1
 CARD_NAME = "card.json"
 Perceives = Literal["face", "scene", "clip"]
+INTERPOLATIONS = ("area", "bicubic")
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class InputSpec:
         height, width: Size in pixels that a picture is scaled to.
         color: Order of the three channels the weights were trained on.
         mean, std: Per channel, in the [0, 1] scale: ``x = (pixel / 255 - mean) / std``.
+        interpolation: How pictures are scaled: ``area`` (means of areas where they shrink, linear where they grow), or ``bicubic`` with
+            antialiasing, as MATLAB does it.
     """
 
     height: int
@@ -32,6 +35,7 @@ class InputSpec:
     color: str = "rgb"
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    interpolation: str = "area"
 
 
 @dataclass(frozen=True)
@@ -58,16 +62,16 @@ class WeightFile:
     Attributes:
         name: File name in a weights folder.
         url: Its public address.
-        digest: ``sha256:<64 hex>`` or ``git-blob:<40 hex>`` (SHA-1 of ``blob <size>`` + NUL + content).
+        digest: ``sha256:<64 hex>`` or ``git-blob:<40 hex>`` (SHA-1 of ``blob <size>`` + NUL + content); None where none was published.
     """
 
     name: str
     url: str
-    digest: str
+    digest: str | None
 
     def __post_init__(self) -> None:
         """Refuses a digest that could never match."""
-        if not re.fullmatch(r"sha256:[0-9a-f]{64}|git-blob:[0-9a-f]{40}", self.digest):
+        if self.digest is not None and not re.fullmatch(r"sha256:[0-9a-f]{64}|git-blob:[0-9a-f]{40}", self.digest):
             raise WeightsError(f"card: digest of {self.name!r} is {self.digest!r}, expected sha256:<64 hex> or git-blob:<40 hex>")
 
 
@@ -122,6 +126,9 @@ class ModelCard:
             raise WeightsError(f"card of {self.learner!r}: licence is empty; say what the weights may be used for")
         if self.input.color not in ("rgb", "bgr") or min(self.input.std) <= 0 or min(self.input.height, self.input.width) < 1:
             raise WeightsError(f"card of {self.learner!r}: input {self.input} has a wrong colour order, size or std")
+        if self.input.interpolation not in INTERPOLATIONS:
+            known = ", ".join(INTERPOLATIONS)
+            raise WeightsError(f"card of {self.learner!r}: interpolation is {self.input.interpolation!r}, expected one of {known}")
 
     @property
     def label_set(self) -> LabelSet:

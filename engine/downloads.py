@@ -14,7 +14,7 @@ from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from emotion_perception.engine.cards import ModelCard, WeightFile
-from emotion_perception.engine.errors import DownloadError, EmotionPerceptionError, StorageError, unknown_name
+from emotion_perception.engine.errors import DownloadError, EmotionPerceptionError, StorageError, WeightsError, unknown_name
 from emotion_perception.engine.storage import lock, made_folder, refusal
 
 logger = logging.getLogger(__name__)
@@ -39,12 +39,19 @@ def cache_dir() -> Path:
     return Path(pooch.os_cache("emotion_perception"))
 
 
-def fetch(file: WeightFile, folder: str | Path | None = None, url: str | None = None, progress: bool = True) -> Path:
+def fetch(
+    file: WeightFile,
+    folder: str | Path | None = None,
+    url: str | None = None,
+    progress: bool = True,
+    check: Callable[[Path], object] | None = None,
+) -> Path:
     """Makes sure that a published file is in a folder, whole and right, and returns its path.
 
     A right copy that is already there is used as it is, without a network. Otherwise ``<EMOTION_PERCEPTION_MIRROR>/<name>`` is
     tried first where that variable is set, then the file's own address. What arrived before a connection broke is kept in a hidden
-    file and continued by the next call; the file gets its name only when its digest is right.
+    file and continued by the next call; the file gets its name only when its digest is right. Where none was published, ``check`` says
+    whether it is right, the digest that it has is logged, and what broke off starts anew.
 
     Args:
         file: Name, address and digest.
@@ -52,6 +59,7 @@ def fetch(file: WeightFile, folder: str | Path | None = None, url: str | None = 
         url: The only address to use instead: http, https or file, or a local path; of the file, or (a local folder, or ending in
             ``/``) of a folder that holds it.
         progress: Show a progress bar on a terminal.
+        check: Raises `WeightsError` for a file that is not the right one; for files without a digest.
 
     Raises:
         DownloadError: No address gave the right file, or ``EMOTION_PERCEPTION_OFFLINE`` forbids the network.
@@ -60,10 +68,16 @@ def fetch(file: WeightFile, folder: str | Path | None = None, url: str | None = 
     mirror = os.environ.get(MIRROR_VARIABLE)
     addresses = [url] if url else [f"{mirror.rstrip('/')}/", file.url] if mirror else [file.url]
     target = (cache_dir() if folder is None else Path(folder)) / file.name
-    return _fetch([_of_file(address, file.name) for address in addresses], target, file.digest, progress)
+    _fetch([_of_file(address, file.name) for address in addresses], target, file.digest, progress, check)
+    if file.digest is None:
+        found = digest_of(target)
+        logger.warning("%s: its publisher names no digest, so only its content was checked; this copy is %s", target.name, found)
+    return target
 
 
-def fetch_published(card: ModelCard, folder: str | Path, mode: str = "pretrained", url: str | None = None) -> Path:
+def fetch_published(
+    card: ModelCard, folder: str | Path, mode: str = "pretrained", url: str | None = None, check: Callable[[Path], object] | None = None
+) -> Path:
     """Fetches all files that a card names, as `Learner.download` promises it, and returns the folder they are in.
 
     Args:
@@ -71,6 +85,7 @@ def fetch_published(card: ModelCard, folder: str | Path, mode: str = "pretrained
         folder: What ``pretrained/<learner>`` is made in.
         mode: ``pretrained``; anything else raises `UsageError`.
         url: Another folder (http, https or file) that the files lie in.
+        check: As `fetch` takes it.
 
     Raises:
         DownloadError: A file could not be had.
@@ -80,7 +95,7 @@ def fetch_published(card: ModelCard, folder: str | Path, mode: str = "pretrained
         raise unknown_name("download mode", mode, ("pretrained",))
     target = Path(folder) / mode / card.learner
     for file in card.files:
-        fetch(file, target, None if url is None else f"{url.rstrip('/')}/{file.name}")
+        fetch(file, target, None if url is None else f"{url.rstrip('/')}/{file.name}", check=check)
     return target
 
 
@@ -116,18 +131,23 @@ def digest_of(path: Path, kind: str = "sha256") -> str:
     return f"sha256:{pooch.file_hash(str(path), alg='sha256')}"
 
 
-def _fetch(addresses: list[str], target: Path, digest: str | None, progress: bool) -> Path:
+def _fetch(addresses: list[str], target: Path, digest: str | None, progress: bool, check: Callable[[Path], object] | None = None) -> Path:
     if target.is_dir():
         raise StorageError(f"cannot write {str(target)!r}: it is a folder; give the path of a file")
-    if _is_right(target, digest):
+    if _is_right(target, digest) and (check is None or _passes(check, target) is None):
         return target
     if target.exists():
         logger.warning("%s is damaged or of another version; fetching it again", target)
     try:
         with made_folder(target.parent), _partial(target, keep=digest is not None) as (part, stream):
-            if _is_right(target, digest):  # another process fetched it while this one waited
+            # Another process may have fetched it while this one waited.
+            if _is_right(target, digest) and (check is None or _passes(check, target) is None):
                 return target
             _fill(addresses, part, stream, target, digest, progress)
+            problem = None if check is None else _passes(check, part)
+            if problem is not None:
+                way_out = f"check the address, or put the right file at {str(target)!r}"
+                raise DownloadError(f"{_shown(addresses[-1])} gave another file than {target.name!r}: {problem}; {way_out}")
             os.fsync(stream.fileno())
             part.replace(target)
     except OSError as error:
@@ -297,6 +317,15 @@ def _progress_bar(name: str, done: int, remaining: int, wanted: bool) -> Iterato
 
 def _is_right(path: Path, digest: str | None) -> bool:
     return path.is_file() and (digest is None or digest_of(path, digest.partition(":")[0]) == digest)
+
+
+def _passes(check: Callable[[Path], object], path: Path) -> str | None:
+    """Returns what a check finds wrong with a file; None if nothing."""
+    try:
+        check(path)
+    except WeightsError as error:
+        return str(error).partition("; ")[0]
+    return None
 
 
 def _size(stream: BinaryIO) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from emotion_perception.engine.cards import ModelCard
 from emotion_perception.engine.data import Color
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
     import torch
 
     from emotion_perception.engine.inference import Backend, OnnxBackend
+    from emotion_perception.engine.inference.backends import Inputs
     from emotion_perception.engine.inference.choice import Choice
     from emotion_perception.engine.inference.parity import Tolerance
+    from emotion_perception.engine.settings import LearnerSettings
 
 logger = logging.getLogger(__name__)
 
@@ -42,11 +45,15 @@ class Learner(ABC):
 
     card: ModelCard = None  # type: ignore[assignment]  # every learner's class sets it
 
-    # Names of the outputs of what `deployed` makes of the network, in the order it returns them.
+    # Names of what the network takes, in that order, and of what `deployed` makes it return.
+    input_names: ClassVar[tuple[str, ...]] = ("images",)
     output_names: ClassVar[tuple[str, ...]]
 
     # The folder of weights that comes with the package, where there is one.
     default_weights: ClassVar[Path | None] = None
+
+    # What reads a learner's settings, where it has more of them than options; see `LearnerSettings`.
+    settings_class: ClassVar[type[LearnerSettings] | None] = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Refuses a concrete learner without a card as soon as its class is made."""
@@ -103,6 +110,24 @@ class Learner(ABC):
         """
         return model
 
+    def inputs(self, batch: Any, color: Color = "rgb") -> Inputs:
+        """Turns a batch into what the network takes: an array for each of `input_names`, n rows each.
+
+        Arguments and errors are those of `infer`. A learner for pictures has nothing to add; another overrides this and `example`.
+        """
+        from emotion_perception.engine.vision.crops import network_input
+
+        return (network_input(batch, self.card.input, color),)
+
+    def example(self, count: int) -> Inputs:
+        """Makes random inputs with ``count`` rows, of usual size, the same ones at each call: exports are made and checked with them.
+
+        Axes that differ in size between two counts are those that may have any size in an exported model; what differs alike is one size.
+        """
+        from emotion_perception.engine.inference.calibration import random_pictures
+
+        return (random_pictures(self.card.input, count),)
+
     def reference(self) -> Callable[[FloatArray], Any] | None:
         """Returns the network as its authors' code runs it, for the benchmark to compare with; None: as it is, eager.
 
@@ -121,7 +146,7 @@ class Learner(ABC):
         """Trains the model.
 
         Args:
-            dataset: Training data, an `EmotionDataset`.
+            dataset: Training data, an `EmotionDataset`; a learner for clips takes data sets of its own.
             val_dataset: Validation data; the best state on it is what the learner holds afterwards.
             logging_path: Folder for logs, curves and checkpoints; an unfinished run in it is resumed.
             silent: Print no progress.
@@ -133,7 +158,7 @@ class Learner(ABC):
 
     @abstractmethod
     def eval(self, dataset: Any = None) -> dict[str, Any]:
-        """Measures the model on a labelled `EmotionDataset` and returns named numbers."""
+        """Measures the model on labelled data, as `fit` takes them, and returns named numbers."""
 
     @abstractmethod
     def download(self, path: str | Path | None = None, mode: str = "pretrained", url: str | None = None) -> Path:
@@ -179,7 +204,7 @@ class Learner(ABC):
 
         Args:
             batch: A picture (path, `Image`, array or tensor; a face model takes face crops) or a list of them, or an array or tensor
-                with a batch axis. Any size; arrays as `Image.from_array` takes them.
+                with a batch axis. Any size; arrays as `Image.from_array` takes them. What a learner for clips takes is its own.
             color: Channel order of arrays and tensors in ``batch``.
 
         Returns:
@@ -189,18 +214,16 @@ class Learner(ABC):
             NotLoadedError: There are no weights yet.
             InputError: An input that cannot be used; none is judged then.
         """
-        from emotion_perception.engine.vision.crops import network_input
-
         if self._backend is None:
             raise self._not_loaded()
-        x = network_input(batch, self.card.input, color)
-        return self.emotions(self.outputs(x)) if len(x) else self._no_emotions()
+        x = self.inputs(batch, color)
+        return self.emotions(self.outputs(x)) if len(x[0]) else self._no_emotions()
 
-    def outputs(self, x: FloatArray) -> dict[str, FloatArray]:
+    def outputs(self, x: NDArray[Any] | Inputs) -> dict[str, FloatArray]:
         """Runs the network, ``batch_size`` inputs at a time.
 
         Args:
-            x: ``(n, 3, height, width)`` float32 as the card's input says, at least one row; `network_input` makes it.
+            x: What `inputs` returns, at least one row; its only array may be given as it is: ``(n, 3, height, width)`` float32.
 
         Returns:
             The outputs by name, n rows each.
@@ -208,9 +231,9 @@ class Learner(ABC):
         Raises:
             NotLoadedError: There are no weights yet.
         """
-        backend = self._running()
-        parts = [backend(x[i : i + self.batch_size]) for i in range(0, len(x), self.batch_size)]
-        return {name: np.concatenate([part[name] for part in parts]) for name in self.output_names}
+        from emotion_perception.engine.inference.backends import run_batches
+
+        return run_batches(self._running(), x if isinstance(x, tuple) else (x,), self.batch_size, self.output_names)
 
     def save(self, path: str | Path, *, half: bool = False) -> Path:
         """Writes card, weights and, after `optimize`, the optimised model into a folder, all or nothing.
@@ -286,7 +309,7 @@ class Learner(ABC):
             except EmotionPerceptionError as error:
                 logger.info("%s stays on torch: %s", self.name, error)
                 return self.backend_name
-            fastest = choice.remember(measure({"torch": self._backend, "onnxruntime": exported}, self.card))
+            fastest = choice.remember(measure({"torch": self._backend, "onnxruntime": exported}, self.example(1)))
         if fastest == "onnxruntime":
             self._backend = exported or self._open_exported(choice.file, self.card)
         return self.backend_name
@@ -308,9 +331,9 @@ class Learner(ABC):
             do_constant_folding: Fold constants in the exported graph; for int8 that is always done.
             precision: ``fp32``, ``fp16`` (half the size) or ``int8`` (a quarter of the size, and faster on a CPU). int8 keeps layers in
                 fp32 where they would cost too much.
-            calibration: Pictures to take the ranges of int8 from and to check on: an `EmotionDataset`, a folder, or a list as `infer`
-                takes them. None: for a face model, variants of a bundled portrait.
-            labelled: An `EmotionDataset` to compare the accuracy on, before and after.
+            calibration: What to take the ranges of int8 from and to check on: a data set, a folder of pictures, or a list as `infer`
+                takes it. None: for a face model, variants of a bundled portrait.
+            labelled: A data set as `eval` takes it, to compare the accuracy on, before and after.
             tolerance: How far the answers may be off, see `Tolerance`; by default 1e-4 for fp32, and for fp16 and int8 98 % agreement and
                 half a point of accuracy.
 
@@ -319,7 +342,7 @@ class Learner(ABC):
 
         Raises:
             NotLoadedError: There are no weights yet.
-            UsageError: Another precision, or int8 without calibration pictures.
+            UsageError: Another precision, or int8 without calibration.
             WeightsError: The tolerance cannot be held; nothing is written, and `infer` goes on as before.
         """
         from emotion_perception.engine.inference.optimization import optimize
@@ -347,7 +370,7 @@ class Learner(ABC):
         return file
 
     def reset(self) -> None:
-        """Clears state over time; a learner that judges single pictures has none."""
+        """Clears state over time; a learner that judges its inputs one by one has none."""
         return
 
     def torch_device(self) -> torch.device:
@@ -416,7 +439,8 @@ class Learner(ABC):
 
         if not file.is_file():
             logger.info("%s is exported to ONNX, once for these weights", self.name)
-            export_onnx(self.deployed(self.model), file, self.card, self.output_names)
+            ends: dict[str, Any] = {"input_names": self.input_names, "example": self.example}
+            export_onnx(self.deployed(self.model), file, self.card, self.output_names, **ends)
         return self._open_exported(file, self.card)
 
     def _use_remembered(self, folder: Path, card: ModelCard) -> bool:
@@ -442,7 +466,7 @@ class Learner(ABC):
         """Opens an exported model of the network that a card describes."""
         from emotion_perception.engine.inference import OnnxBackend
 
-        exported = OnnxBackend(file, self.output_names, self.device, self.name)
+        exported = OnnxBackend(file, self.output_names, self.device, self.name, self.input_names)
         if dict(exported.card.architecture) != dict(card.architecture):
             other = f"{file.name} in {str(file.parent)!r} is of another network than the weights beside it"
             raise WeightsError(f"{other}; run optimize and save again")

@@ -21,13 +21,13 @@ _ARGMAX = cast("NDArray[np.int64]", None)
 
 @dataclass(frozen=True, eq=False)
 class Category:
-    """The class judged most likely for one input.
+    """The class judged most likely for one input; of a multi-label set others may hold as well, see `Emotions.present`.
 
     Attributes:
         data: Class index.
         description: Class word.
         confidence: Probability of that class, in [0, 1].
-        probabilities: ``(classes,)`` float32, sums to 1.
+        probabilities: ``(classes,)`` float32, sums to 1 (a multi-label set: each in [0, 1]).
     """
 
     data: int
@@ -90,7 +90,7 @@ class Emotions:
         index: ``(n,)`` int64, the class judged. The argmax of the probabilities unless a learner votes.
         extras: What a model knows beyond that, by name; every array has n rows. ESR: ``votes`` (n, classes) int64, ``agreement``
             (n,) share of branches that voted for the class judged, ``affect_spread`` (n, 2) and ``probability_spread``
-            (n, classes), standard deviations over the branches.
+            (n, classes), standard deviations over the branches. EmoTx: ``characters`` (n, N, classes), ``names`` (n, N).
     """
 
     labels: LabelSet
@@ -113,6 +113,11 @@ class Emotions:
     def categories(self) -> list[Category]:
         """One `Category` per input."""
         return [Category(int(i), self.labels.words[i], float(p[i]), p) for i, p in zip(self.index, self.probabilities, strict=True)]
+
+    def present(self, threshold: float = 0.5) -> NDArray[np.bool_]:
+        """Returns ``(n, classes)``, which classes hold: of a multi-label set those with at least this probability, else the one judged."""
+        judged: NDArray[np.bool_] = np.arange(len(self.labels)) == self.index[:, None]
+        return self.probabilities >= threshold if self.labels.multi_label else judged
 
     def __iter__(self) -> Iterator[Any]:
         """Unpacks into ``categories, affect``."""
@@ -219,9 +224,14 @@ class FrameResult:
             row = {"frame": self.index, "stamp_s": _rounded(self.stamp_s), "track_id": plain["track_id"]}
             row |= {"left": left, "top": top, "right": right, "bottom": bottom, "score": plain["score"]}
             row |= {key: plain[key] for key in ("emotion", "confidence", "valence", "arousal")}
-            row |= {f"p_{word.lower()}": p for word, p in plain["probabilities"].items()}
+            row |= {column_of(word): p for word, p in plain["probabilities"].items()}
             rows.append(row)
         return rows
+
+
+def column_of(word: str) -> str:
+    """Returns the column of a class's probability in tables."""
+    return f"p_{word.lower().replace(' ', '_')}"
 
 
 def _rounded(value: float | None) -> float | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from emotion_perception.engine.cards import CARD_NAME, ModelCard
 from emotion_perception.engine.downloads import cache_dir, digest_of, fetch, fetch_url
@@ -32,7 +33,9 @@ __all__ = [
     "load_state",
     "load_torch",
     "read_card",
+    "read_torch",
     "save_folder",
+    "write_torch",
 ]
 
 MODEL_NAME = "model.safetensors"
@@ -108,6 +111,21 @@ def load_folder(path: str | Path, learner: str) -> tuple[ModelCard, dict[str, to
         return _own_card(folder, learner), _read_safetensors(folder / MODEL_NAME, learner)
 
 
+def published_file(path: str | Path | None, names: Iterable[str]) -> Path | None:
+    """Returns the published file that a path stands for; None for a folder written by `save_folder`, for nothing, and for anything else.
+
+    Args:
+        path: A file, which is taken to be one whatever it is called, or a folder.
+        names: What such files are called, best first.
+    """
+    place = Path(path or "")
+    if path is None or (place / CARD_NAME).is_file():
+        return None
+    if place.is_file():
+        return place
+    return next((place / name for name in names if (place / name).is_file()), None)
+
+
 def load_state(model: torch.nn.Module, tensors: Mapping[str, torch.Tensor], source: str) -> None:
     """Loads tensors into a network strictly.
 
@@ -151,6 +169,27 @@ def load_torch(path: str | Path, inside: str | None = None) -> dict[str, torch.T
     """
     import torch
 
+    content = read_torch(path)
+    if inside is not None and isinstance(content, dict):
+        content = content.get(inside, content)
+    if not isinstance(content, dict) or not content or not all(isinstance(v, torch.Tensor) for v in content.values()):
+        kind = type(content).__name__
+        raise WeightsError(f"weights file {str(path)!r} holds a {kind} that is not a state dict; give the model's own file")
+    return dict(content)
+
+
+def read_torch(path: str | Path) -> Any:
+    """Reads what a published torch file holds, on the CPU, without running its code.
+
+    Args:
+        path: The file.
+
+    Raises:
+        WeightsError: The file is missing, empty, truncated, not a torch file, holds more than tensors and plain values, or is the
+            checkpoint of a training.
+    """
+    import torch
+
     file = Path(path)
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
@@ -163,12 +202,30 @@ def load_torch(path: str | Path, inside: str | None = None) -> dict[str, torch.T
     if isinstance(content, dict) and {"fingerprint", "position"} <= content.keys():
         way_out = "call fit with its folder to finish it, or give the folder of weights that it ended in"
         raise WeightsError(f"weights file {str(file)!r} is the checkpoint of a training; {way_out}")
-    if inside is not None and isinstance(content, dict):
-        content = content.get(inside, content)
-    if not isinstance(content, dict) or not content or not all(isinstance(v, torch.Tensor) for v in content.values()):
-        kind = type(content).__name__
-        raise WeightsError(f"weights file {str(file)!r} holds a {kind} that is not a state dict; give the model's own file")
-    return dict(content)
+    return content
+
+
+def write_torch(content: Mapping[str, Any], file: str | Path) -> None:
+    """Writes a torch file of named tensors and plain values, as published code reads it; mappings of tensors may be inside.
+
+    Args:
+        content: What to write; tensors are stored on the CPU.
+        file: Where to.
+
+    Raises:
+        OSError: It could not be written.
+    """
+    import torch
+
+    # Clones: of a view, torch stores the whole tensor behind it. Through memory: torch's own writer hides why it cannot write.
+    def plain(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: plain(each) for key, each in value.items()}
+        return value.detach().cpu().contiguous().clone() if isinstance(value, torch.Tensor) else value
+
+    buffer = io.BytesIO()
+    torch.save(plain(content), buffer)
+    Path(file).write_bytes(buffer.getbuffer())
 
 
 def _existing(path: str | Path) -> Path:

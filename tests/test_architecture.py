@@ -15,6 +15,7 @@ PACKAGE = "emotion_perception"
 PARTS = ("engine", "learners", "ros2_nodes", "launch", PACKAGE)
 ROS = {"rclpy", "launch", "launch_ros", "launch_pytest", "ament_index_python"}
 SLOW = {"torch", "torchmetrics", "sklearn", "matplotlib", "cv2", "av", "onnx", "onnxruntime", "captum", "fairlearn", "scipy", "pandas"}
+SLOW |= {"pyarrow", "transformers"}
 LEARNER_FILES = {"__init__.py", "card.py", "model.py", "learner.py", "README.md"}
 MAX_LINES = 500
 # A file may be longer for a reason: path below the root -> the reason.

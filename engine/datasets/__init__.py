@@ -21,6 +21,7 @@ from emotion_perception.engine.datasets.opening import KINDS, open_dataset
 from emotion_perception.engine.datasets.pictures import CsvDataset, ImageFolder
 from emotion_perception.engine.datasets.rafdb import RAFDB
 from emotion_perception.engine.datasets.splitting import split_by_source
+from emotion_perception.engine.datasets.videos import VideoFolder
 
 __all__ = [
     "ALTERATIONS",
@@ -44,6 +45,7 @@ __all__ = [
     "PreparationReport",
     "SubsetDataset",
     "Targets",
+    "VideoFolder",
     "alter",
     "catalogue_rows",
     "find_leaks",

@@ -103,6 +103,16 @@ class Targets:
         return soft
 
 
+def chosen_indices(indices: Any, n: int) -> NDArray[np.int64]:
+    """Returns ``(m,)`` which of n samples are meant by indices or by a mask ``(n,)`` of bool; anything else raises `DatasetError`."""
+    chosen = np.asarray(indices)
+    chosen = np.flatnonzero(chosen) if chosen.dtype == np.bool_ and chosen.shape == (n,) else chosen
+    if chosen.ndim != 1 or (chosen.size and (chosen.dtype.kind not in "iu" or chosen.min() < 0 or chosen.max() >= n)):
+        kinds = f"indices in 0..{n - 1} or a mask ({n},)"
+        raise DatasetError(f"a subset takes {kinds}, got shape {chosen.shape} of {chosen.dtype}")
+    return chosen.astype(np.int64)
+
+
 class EmotionDataset(DatasetIterator):
     """Pictures of faces or scenes with emotion targets.
 
@@ -112,12 +122,14 @@ class EmotionDataset(DatasetIterator):
     Attributes:
         labels: The label set that `targets` counts in.
         targets: The targets of all pictures.
-        skipped: How many pictures were left out because they could not be read.
+        skipped: How many pictures, or videos, were left out because they could not be read.
+        failures: What was left out and why, a line each, where the data set keeps that.
     """
 
     labels: LabelSet
     targets: Targets
     skipped: int = 0
+    failures: Sequence[str] = ()
 
     @abstractmethod
     def picture(self, index: int) -> Pixels:
@@ -126,6 +138,10 @@ class EmotionDataset(DatasetIterator):
     def name(self, index: int) -> str:
         """Returns what a person would call the picture: its file, where it has one."""
         return str(index)
+
+    def frame(self, index: int) -> tuple[str, int] | None:
+        """Returns the video that a picture is a frame of, and the frame's number in it, from 0; None for a picture that is none."""
+        return None
 
     def source(self, index: int) -> str:
         """Returns what a picture comes from, the same for all that a split must not divide, in any data set.
@@ -210,15 +226,11 @@ class SubsetDataset(EmotionDataset):
             dataset: Where the pictures come from; it is not copied.
             indices: Integers ``(m,)``, or a mask ``(n,)`` of bool.
         """
-        chosen = np.asarray(indices)
-        chosen = np.flatnonzero(chosen) if chosen.dtype == np.bool_ and chosen.shape == (len(dataset),) else chosen
-        if chosen.ndim != 1 or (chosen.size and (chosen.dtype.kind not in "iu" or chosen.min() < 0 or chosen.max() >= len(dataset))):
-            kinds = f"indices in 0..{len(dataset) - 1} or a mask ({len(dataset)},)"
-            raise DatasetError(f"a subset takes {kinds}, got shape {chosen.shape} of {chosen.dtype}")
         self.dataset = dataset
-        self.indices = chosen.astype(np.int64)
+        self.indices = chosen_indices(indices, len(dataset))
         self.labels = dataset.labels
         self.targets = dataset.targets.take(self.indices)
+        self.failures = dataset.failures
 
     def picture(self, index: int) -> Pixels:
         """Returns one picture of the data set beneath."""
@@ -227,6 +239,10 @@ class SubsetDataset(EmotionDataset):
     def name(self, index: int) -> str:
         """Returns the name the data set beneath gives the picture."""
         return self.dataset.name(int(self.indices[index]))
+
+    def frame(self, index: int) -> tuple[str, int] | None:
+        """Returns the video and frame that the data set beneath gives the picture."""
+        return self.dataset.frame(int(self.indices[index]))
 
     def source(self, index: int) -> str:
         """Returns the source that the data set beneath gives the picture."""
@@ -267,6 +283,7 @@ class ConcatDataset(EmotionDataset):
             affect if any(part.affect is not None for part in parts) else None,
         )
         self.skipped = sum(dataset.skipped for dataset in datasets)
+        self.failures = [line for dataset in datasets for line in dataset.failures]
         self._ends = np.cumsum([len(part) for part in parts])
 
     def picture(self, index: int) -> Pixels:
@@ -278,6 +295,11 @@ class ConcatDataset(EmotionDataset):
         """Returns the name that the picture's own data set gives it."""
         dataset, own = self._find(index)
         return dataset.name(own)
+
+    def frame(self, index: int) -> tuple[str, int] | None:
+        """Returns the video and frame that the picture's own data set gives it."""
+        dataset, own = self._find(index)
+        return dataset.frame(own)
 
     def source(self, index: int) -> str:
         """Returns the source that the picture's own data set gives it."""

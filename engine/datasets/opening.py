@@ -16,10 +16,12 @@ from emotion_perception.engine.datasets.files import Files
 from emotion_perception.engine.datasets.pictures import CsvDataset, ImageFolder, find_table
 from emotion_perception.engine.datasets.rafdb import LIST as RAFDB_LIST
 from emotion_perception.engine.datasets.rafdb import RAFDB
+from emotion_perception.engine.datasets.videos import SUFFIXES as VIDEO_SUFFIXES
+from emotion_perception.engine.datasets.videos import VideoFolder
 from emotion_perception.engine.errors import DatasetError, UsageError, unknown_name
 from emotion_perception.engine.labels import AFFECTNET8, LabelSet
 
-KINDS = ("ferplus", "fer2013", "affectnet", "affectnet-dimensional", "rafdb", "ckplus", "muxspace", "csv", "folder")
+KINDS = ("ferplus", "fer2013", "affectnet", "affectnet-dimensional", "rafdb", "ckplus", "muxspace", "csv", "folder", "videos")
 # Its crops are squares of 1.5 times the longer side of the face's box.
 MUXSPACE_SCALE = 1.5
 _AFFECTNET_SETS = {"train": 0, "unlabeled": 1, "unlabelled": 1, "valid": 2, "validation": 2} | {name: i for i, name in enumerate(SETS)}
@@ -39,8 +41,8 @@ def open_dataset(
     """Opens a data set by kind and path, or by its path alone.
 
     Args:
-        spec: A kind, one of `KINDS` (``folder``: a folder per class), with ``path``; or a path, the kind of which is told by what lies
-            there; or an `ExternalDataset`.
+        spec: A kind, one of `KINDS` (``folder``: a folder per class; ``videos``: see `VideoFolder`), with ``path``; or a path, the kind of
+            which is told by what lies there; or an `ExternalDataset`.
         split: Part of the data set; every kind knows ``train`` and ``valid`` where it has such parts. Needed for FER+ and AffectNet.
         path: Where the data set lies: folder, zip file or CSV file.
         labels: The label set of the targets (AffectNet has only its own).
@@ -81,6 +83,8 @@ def open_dataset(
         if split is not None:
             raise UsageError(f"CK+ has no part {split!r}, it comes in one; split it by subjects, as split_by_source does")
         return CKPlus(place, labels, scale=scale or 1.0)
+    if kind == "videos":
+        return VideoFolder(place, split, labels)
     if kind == "folder":
         return ImageFolder(place, split, labels, scale or 1.0)
     return CsvDataset(_table_in(place), split=split, labels=labels, scale=scale or (MUXSPACE_SCALE if kind == "muxspace" else 1.0))
@@ -124,6 +128,8 @@ def _kind_of(path: Path) -> str:
         return "affectnet"
     elif (path / "labels.csv").is_file():
         return "csv"
+    elif path.is_dir() and any(file.suffix.lower() in VIDEO_SUFFIXES for pattern in ("*", "*/*") for file in path.glob(pattern)):
+        return "videos"
     table = _table_in(path)
     if table.name == "muxspace.zip":
         return "muxspace"

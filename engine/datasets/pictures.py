@@ -126,7 +126,7 @@ class CsvDataset(FilesDataset):
         if not rows:
             raise DatasetError(f"table {source!r} has no rows; expected one per picture")
         index = np.array([self._index(row["label"], number, source) for number, row in rows], dtype=np.int64)
-        pairs = [[_affect(row, name, number, source) for name in ("valence", "arousal")] for number, row in rows]
+        pairs = [[affect_cell(row, name, number, source) for name in ("valence", "arousal")] for number, row in rows]
         affect = np.array(pairs, dtype=np.float32)
         files = home if root is None else Files(Path(root))
         folder = "" if root is not None else entry.rpartition("/")[0]
@@ -180,7 +180,8 @@ def find_table(files: Files) -> str:
     raise DatasetError(f"{str(files.path)!r} should hold one labels.csv, it has {found}; name the CSV file itself")
 
 
-def _affect(row: dict[str, str], name: str, line: int, source: str) -> float:
+def affect_cell(row: dict[str, str], name: str, line: int, source: str) -> float:
+    """Reads valence or arousal out of a row of a table; NaN where it is empty or -2, else a number in [-1, 1] or `DatasetError`."""
     try:
         value = float(row[name] or "nan")
     except ValueError:

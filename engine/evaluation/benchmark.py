@@ -68,8 +68,8 @@ def pictures_for(learner: Learner, given: Any = None) -> Pictures:
         given = labelled = given.subset(np.sort(order))
     elif given is not None:
         source = f"folder {Path(given).name!r}"  # and not where it is: a report is for others
-    made = calibration_set(learner.card, given)
-    return Pictures(source or made.source, np.concatenate([made.ranges, made.check]), labelled)
+    made = calibration_set(learner, given)
+    return Pictures(source or made.source, np.concatenate([*made.ranges, *made.check]), labelled)
 
 
 def benchmark(

@@ -106,8 +106,8 @@ def explain(learner: Learner, picture: NDArray[np.uint8]) -> Explanation:
     if not (hasattr(model, "last_conv") and hasattr(model, "from_last_conv")):
         missing = f"{type(model).__name__}, the network of {learner.name}, has no last_conv and from_last_conv"
         raise UsageError(f"{missing}; give it both to have it explained, see engine/evaluation/explanation.py")
-    x = network_input([picture], learner.card.input)
-    labels = learner.card.label_set
+    spec, labels = learner.card.input, learner.card.label_set
+    x = network_input([picture], spec)
     model.eval()
     device = next(model.parameters()).device
     with torch.no_grad():
@@ -125,7 +125,7 @@ def explain(learner: Learner, picture: NDArray[np.uint8]) -> Explanation:
     return Explanation(
         labels=labels,
         category=category,
-        picture=np.asarray(resized(picture, *x.shape[2:]), dtype=np.uint8),
+        picture=np.asarray(resized(picture, spec.height, spec.width, spec.interpolation), dtype=np.uint8),
         maps=branch_maps.mean(axis=0),
         branch_maps=branch_maps,
         branch_probabilities=shares,

@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from emotion_perception.engine.datasets.base import EmotionDataset, Pixels, Targets
 from emotion_perception.engine.errors import DatasetError, UsageError
 from emotion_perception.engine.evaluation.metrics import affect_metrics, classification_metrics
-from emotion_perception.engine.target import Emotions, FloatArray
+from emotion_perception.engine.labels import LabelSet
+from emotion_perception.engine.target import Emotions, FloatArray, column_of
 
 if TYPE_CHECKING:
     from emotion_perception.engine.learners import Learner
+
+_listener: ContextVar[Callable[[dict[str, FloatArray]], None] | None] = ContextVar("listener", default=None)
+
+
+@contextmanager
+def kept_outputs() -> Iterator[list[dict[str, FloatArray]]]:
+    """Collects what every `outputs_over` in the block returns, so that rows can be written of what ``eval`` has judged anyway."""
+    kept: list[dict[str, FloatArray]] = []
+    token = _listener.set(kept.append)
+    try:
+        yield kept
+    finally:
+        _listener.reset(token)
 
 
 def outputs_over(learner: Learner, dataset: EmotionDataset) -> dict[str, FloatArray]:
@@ -47,7 +65,11 @@ def outputs_over(learner: Learner, dataset: EmotionDataset) -> dict[str, FloatAr
         x = network_input([_as_seen(learner, dataset, number) for number in numbers], learner.card.input)
         for name, values in learner.outputs(x).items():
             parts.setdefault(name, []).append(values)
-    return {name: np.concatenate(values) for name, values in parts.items()}
+    outputs = {name: np.concatenate(values) for name, values in parts.items()}
+    listener = _listener.get()
+    if listener is not None:
+        listener(outputs)
+    return outputs
 
 
 def measure(emotions: Emotions, targets: Targets) -> dict[str, Any]:
@@ -79,6 +101,63 @@ def measure(emotions: Emotions, targets: Targets) -> dict[str, Any]:
     if rated.any() and targets.affect is not None and emotions.affect is not None:
         result |= affect_metrics(emotions.affect[rated], targets.affect[rated])
     return result
+
+
+def measure_videos(emotions: Emotions, dataset: EmotionDataset) -> dict[str, Any]:
+    """Compares the class that the frames of each video agree on with the video's own.
+
+    Args:
+        emotions: A row per picture of the data set; among the extras the ``logits`` the probabilities were made of, where there are any.
+        dataset: Frames of videos; pictures that are none, or have no single class, are left out.
+
+    Returns:
+        ``per_video``: the number of ``videos`` and what `classification_metrics` returns under ``mean_probabilities`` and ``mean_logits``,
+        by what was averaged over a video's frames. Nothing where there is no video.
+    """
+    frames = [dataset.frame(n) for n in range(len(dataset))]
+    rows = [n for n, frame in enumerate(frames) if frame is not None and dataset.targets.index[n] >= 0]
+    if not rows:
+        return {}
+    names = [(frames[n] or ("", 0))[0] for n in rows]
+    _, first, group = np.unique(names, return_index=True, return_inverse=True)
+    index = dataset.targets.index[rows][first]
+    count = np.bincount(group)[:, None]
+
+    def mean(values: FloatArray) -> NDArray[np.float64]:
+        sums = np.zeros((len(count), values.shape[1]))
+        np.add.at(sums, group, values[rows])
+        return sums / count
+
+    logits = emotions.extras.get("logits")
+    together = mean(np.log(emotions.probabilities.clip(min=np.finfo(np.float32).tiny)) if logits is None else logits)
+    shares = np.exp(together - together.max(axis=1, keepdims=True))
+    ways = {"mean_probabilities": mean(emotions.probabilities), "mean_logits": shares / shares.sum(axis=1, keepdims=True)}
+    measured = {way: classification_metrics(values, index, emotions.labels) for way, values in ways.items()}
+    return {"per_video": {"videos": len(first), **measured}}
+
+
+def rows_of(emotions: Emotions, dataset: EmotionDataset) -> Iterator[dict[str, Any]]:
+    """Yields a flat row per picture: its name, video and frame, its class, what was judged, and a column per class.
+
+    Args:
+        emotions: A row per picture of the data set.
+        dataset: Whose names and targets are shown; `row_columns` says which columns there are.
+    """
+    words = emotions.labels.words
+    for n, category in enumerate(emotions.categories):
+        video, frame = dataset.frame(n) or (None, None)
+        label = int(dataset.targets.index[n])
+        valence, arousal = (None, None) if emotions.affect is None else emotions.affect[n].tolist()
+        row: dict[str, Any] = {"name": dataset.name(n), "video": video, "frame": frame, "label": words[label] if label >= 0 else None}
+        row |= {"emotion": category.description, "confidence": category.confidence, "valence": valence, "arousal": arousal}
+        yield row | {column_of(word): float(p) for word, p in zip(words, category.probabilities, strict=True)}
+
+
+def row_columns(labels: LabelSet) -> dict[str, type]:
+    """Returns the columns of `rows_of` and their types."""
+    columns: dict[str, type] = {"name": str, "video": str, "frame": int, "label": str, "emotion": str}
+    columns |= dict.fromkeys(("confidence", "valence", "arousal"), float)
+    return columns | {column_of(word): float for word in labels}
 
 
 def _as_seen(learner: Learner, dataset: EmotionDataset, number: int) -> Pixels:

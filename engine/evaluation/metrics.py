@@ -13,6 +13,8 @@ from emotion_perception.engine.labels import LabelSet
 # A recall counted on fewer pictures moves by more than 2.5 points with each of them.
 MIN_SUPPORT = 40
 CALIBRATION_BINS = 15
+# From so many classes on it says something whether the true one is among the first five.
+_MANY_CLASSES = 10
 
 
 def classification_metrics(
@@ -30,7 +32,8 @@ def classification_metrics(
         judged: ``(n,)`` class judged, where it is not the one with the highest probability (plurality votes).
 
     Returns:
-        Plain numbers, ready for JSON: ``accuracy``; ``balanced_accuracy``, the mean recall of the classes with pictures;
+        Plain numbers, ready for JSON: ``accuracy``; with ten classes or more ``top5_accuracy``, the share of pictures whose class is among
+        the five most probable; ``balanced_accuracy``, the mean recall of the classes with pictures;
         ``balanced_accuracy_min40``, that of the classes with at least 40 pictures (None if there are none); ``macro_f1``, over the
         classes with pictures; ``calibration_error``, the expected calibration error in 15 bins of equal width (Guo et al. 2017);
         ``cohen_kappa`` and ``krippendorff_alpha`` (nominal), agreement beyond chance of the judged with the true classes (None where
@@ -53,7 +56,7 @@ def classification_metrics(
         raise InputError("the probabilities have NaN or infinite values; expected rows that sum to 1")
     chosen = shares.argmax(axis=1) if judged is None else np.asarray(judged)
     try:
-        from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
+        from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support, top_k_accuracy_score
     except ImportError:
         raise MissingDependencyError("scikit-learn", "evaluation", "train") from None
     every = np.arange(classes)
@@ -68,6 +71,7 @@ def classification_metrics(
 
     return {
         "accuracy": float(accuracy_score(index, chosen)),
+        **({"top5_accuracy": float(top_k_accuracy_score(index, shares, k=5, labels=every))} if classes >= _MANY_CLASSES else {}),
         "balanced_accuracy": float(recall[present].mean()),
         f"balanced_accuracy_min{MIN_SUPPORT}": float(recall[enough].mean()) if enough.any() else None,
         "macro_f1": float(np.nan_to_num(f1[present]).mean()),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _SUMMARY = {
     "accuracy": "accuracy",
+    "top5_accuracy": "class among the five most probable",
     "balanced_accuracy": "balanced accuracy",
     f"balanced_accuracy_min{MIN_SUPPORT}": f"balanced accuracy, classes of {MIN_SUPPORT} pictures or more",
     "macro_f1": "macro F1",
@@ -33,7 +34,7 @@ _SUMMARY = {
 # Panel of the training curves -> what the names of its numbers contain.
 _PANELS = {
     "loss, error": ("loss", "rmse", "error"),
-    "accuracy, F1, correlation": ("accuracy", "f1", "recall", "ccc", "pearson", "sagr"),
+    "accuracy, F1, correlation": ("accuracy", "f1", "recall", "ccc", "pearson", "sagr", "map_"),
     "learning rate": ("lr", "learning_rate"),
 }
 _AFFECT = {"rmse": "RMSE", "ccc": "CCC", "pearson": "Pearson", "sagr": "SAGR"}
@@ -48,6 +49,9 @@ def tables(result: Mapping[str, Any], title: str = "") -> list[Table]:
     """
     from rich.table import Table
 
+    levels = {name: each for name, each in result.items() if isinstance(each, Mapping) and "per_class_ap" in each}
+    if levels:
+        return _multilabel_tables(result, levels, title)
     made = []
     summary = Table("metric", "value", title=title or None, title_justify="left")
     summary.columns[1].justify = "right"
@@ -57,6 +61,13 @@ def tables(result: Mapping[str, Any], title: str = "") -> list[Table]:
         if key in result:
             summary.add_row(words, _number(result[key]))
     made.append(summary)
+    if "per_video" in result:
+        of_videos = Table("per video", "mean of probabilities", "mean of logits", title=f"{result['per_video']['videos']} videos")
+        for key, words in _SUMMARY.items():
+            numbers = [result["per_video"][way].get(key) for way in ("mean_probabilities", "mean_logits")]
+            if key in result:
+                of_videos.add_row(words, *map(_number, numbers))
+        made.append(of_videos)
     if "per_class_recall" in result:
         classes = Table("class", "pictures", "recall", "precision", "F1")
         for column in classes.columns[1:]:
@@ -72,6 +83,28 @@ def tables(result: Mapping[str, Any], title: str = "") -> list[Table]:
             affect.add_row(name, *(_number(result[f"{key}_{name}"]) for key in _AFFECT))
         made.append(affect)
     return made
+
+
+def _multilabel_tables(result: Mapping[str, Any], levels: Mapping[str, Mapping[str, Any]], title: str) -> list[Table]:
+    """Makes the table of a multi-label evaluation, a row per level and their means, and the table of its classes; numbers in %."""
+    from rich.table import Table
+
+    summary = Table("", "rows", "mAP", "F1", "precision", "recall", title=title or None, title_justify="left")
+    for name, each in levels.items():
+        summary.add_row(name, str(each["rows"]), *(_percent(each[key]) for key in ("map", "macro_f1", "macro_precision", "macro_recall")))
+    for key, words in (("map_mean", "mean"), ("map_gm", "geometric mean")):
+        if key in result and len(levels) > 1:
+            summary.add_row(words, "", _percent(result[key]))
+    classes = Table("class", *(f"{name} {word}" for name in levels for word in ("rows", "AP", "F1")))
+    for word in next(iter(levels.values()))["support"]:
+        cells = [
+            [str(each["support"][word]), *(_percent(each[f"per_class_{key}"][word]) for key in ("ap", "f1"))] for each in levels.values()
+        ]
+        classes.add_row(word, *(cell for group in cells for cell in group))
+    for table in (summary, classes):
+        for column in table.columns[1:]:
+            column.justify = "right"
+    return [summary, classes]
 
 
 def write_report(result: Mapping[str, Any], folder: str | Path, title: str = "") -> list[Path]:
@@ -184,6 +217,10 @@ def _is_number(value: Any) -> bool:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100.0 * value:.2f}"
 
 
 def _plain(value: Any) -> Any:

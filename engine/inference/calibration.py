@@ -1,23 +1,27 @@
-"""Pictures that show what a network will see: int8 takes its ranges from some, and an optimised model is checked on others."""
+"""Inputs that show what a network will see: int8 takes its ranges from some, and an optimised model is checked on others."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emotion_perception.engine.cards import CropSpec, InputSpec, ModelCard
-from emotion_perception.engine.datasets.base import EmotionDataset
+from emotion_perception.engine.datasets.base import DatasetIterator, EmotionDataset
 from emotion_perception.engine.datasets.files import SUFFIXES
 from emotion_perception.engine.errors import DatasetError, UsageError
+from emotion_perception.engine.inference.backends import Inputs, rows
 from emotion_perception.engine.target import BoundingBox, FloatArray
 
+if TYPE_CHECKING:
+    from emotion_perception.engine.learners import Learner
+
 _BUNDLED = 64  # of each kind; 128 calibrate no better
-_MOST = 384
+_MOST, _MOST_CLIPS = 384, 48  # a clip of full length takes 12 MB
 _LEAST = 8
 _PORTRAIT = Path(__file__).parent.parent / "assets" / "astronaut.png"
 _FACE = BoundingBox(184.0, 59.0, 263.0, 172.0)  # of the portrait, as YuNet sees it
@@ -26,52 +30,54 @@ _PORTRAIT_SCALE = 1.6
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """Network inputs, none of which is in both parts.
+    """Network inputs, an array for each of its ends, no row of which is in both parts.
 
     Attributes:
         source: Where they come from, for people.
-        ranges: ``(n, 3, height, width)`` float32, from which int8 takes the range of every layer.
-        check: ``(m, 3, height, width)`` float32, on which an optimised model is compared with the one it was made of.
+        ranges: n rows, from which int8 takes the range of every layer; of pictures one array ``(n, 3, height, width)`` float32.
+        check: m rows, on which an optimised model is compared with the one it was made of.
     """
 
     source: str
-    ranges: FloatArray
-    check: FloatArray
+    ranges: Inputs
+    check: Inputs
 
 
-def calibration_set(card: ModelCard, given: Any = None, *, needed: bool = False) -> Calibration:
+def calibration_set(learner: Learner, given: Any = None, *, needed: bool = False) -> Calibration:
     """Makes the inputs, the same ones at each call.
 
     Args:
-        card: The card of the model.
-        given: An `EmotionDataset`, a folder of pictures (its sub-folders count) or a list of pictures as `Learner.infer` takes them; a face
-            model takes face crops. A third of them, or of 384 where there are more, is for the check. None: for a face model, 64 and 64
-            variants of the face of the bundled portrait; for another, random pictures, which only show that two models compute the same.
-        needed: Refuse random pictures: int8 takes ranges from them.
+        learner: Says with its card what it perceives, and makes what its network takes.
+        given: A data set, a folder of pictures (its sub-folders count) or a list of what `Learner.infer` takes; a face model takes face
+            crops. A third of them, or of 384 (48 clips) where there are more, is for the check. None: for a face model, 64 and 64
+            variants of the face of the bundled portrait; for another, random inputs, which only show that two models compute the same.
+        needed: Refuse random inputs: int8 takes ranges from them.
 
     Raises:
         UsageError: None are given where they are needed, or ``given`` is something else.
         DatasetError: There are fewer than eight.
-        InputError: A picture cannot be read.
+        InputError: An input cannot be read.
     """
-    from emotion_perception.engine.vision.crops import network_input
-
+    card = learner.card
+    things, most = ("clips", _MOST_CLIPS) if card.perceives == "clip" else ("pictures", _MOST)
     if given is not None:
-        source, count, picture = _opened(card, given)
+        source, count, sample = _opened(card, given)
         if count < _LEAST:
-            raise DatasetError(f"calibration: {source} has {count} pictures, expected at least {_LEAST}; give more, or another set")
+            raise DatasetError(f"calibration: {source} has {count} {things}, expected at least {_LEAST}; give more, or another set")
         # At random, because data sets are often sorted by class.
-        chosen = np.random.default_rng(0).permutation(count)[:_MOST].tolist()
-        x = network_input([picture(number) for number in chosen], card.input)
-        return Calibration(source, x[len(x) // 3 :], x[: len(x) // 3])
+        chosen = np.random.default_rng(0).permutation(count)[:most].tolist()
+        inputs = learner.inputs([sample(number) for number in chosen])
+        third = len(chosen) // 3
+        return Calibration(source, rows(inputs, slice(third, None)), rows(inputs, slice(third)))
     if card.perceives == "face":
         easy, hard = _variants(card)
-        return Calibration("the bundled portrait, varied", network_input(easy, card.input), network_input(hard, card.input))
+        return Calibration("the bundled portrait, varied", learner.inputs(easy), learner.inputs(hard))
     if needed:
-        missing = f"int8 needs calibration pictures, and none are bundled for {card.learner!r}, which is no face model"
-        raise UsageError(f"{missing}; give calibration (--calibration), a folder, data set or list of at least {_LEAST}")
-    x = random_pictures(card.input, 16)
-    return Calibration("random pictures", x[:8], x[8:])
+        kinds = "a data set or list" if card.perceives == "clip" else "a folder, data set or list"
+        missing = f"int8 needs calibration {things}, and none are bundled for {card.learner!r}, which is no face model"
+        raise UsageError(f"{missing}; give calibration (--calibration), {kinds} of at least {_LEAST}")
+    inputs = learner.example(16)
+    return Calibration(f"random {things}", rows(inputs, slice(8)), rows(inputs, slice(8, None)))
 
 
 def random_pictures(spec: InputSpec, count: int) -> FloatArray:
@@ -82,19 +88,23 @@ def random_pictures(spec: InputSpec, count: int) -> FloatArray:
 
 
 def _opened(card: ModelCard, given: Any) -> tuple[str, int, Callable[[int], Any]]:
-    """Returns what to call the given pictures, how many there are, and a function that reads one."""
+    """Returns what to call the given samples, how many there are, and a function that reads one as `Learner.infer` takes it."""
     if isinstance(given, EmotionDataset):
         dataset = given
         return repr(dataset), len(dataset), lambda number: _as_cropped(card, dataset, number)
-    if isinstance(given, (str, Path)):
+    if isinstance(given, DatasetIterator):
+        samples = given
+        return repr(samples), len(samples), lambda number: samples[number][0]
+    if isinstance(given, (str, Path)) and card.perceives != "clip":
         folder = Path(given)
         if not folder.is_dir():
             raise UsageError(f"calibration: there is no folder {str(folder)!r}; give one with pictures, a data set or a list")
         files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
         return f"folder {str(folder)!r}", len(files), files.__getitem__
-    if isinstance(given, (Sequence, np.ndarray)):
+    if isinstance(given, (Sequence, np.ndarray)) and not isinstance(given, str):
         return "the list given", len(given), given.__getitem__
-    raise UsageError(f"calibration is a {type(given).__name__}, expected an EmotionDataset, a folder or a list of pictures")
+    kinds = "a data set or a list of clips" if card.perceives == "clip" else "an EmotionDataset, a folder or a list of pictures"
+    raise UsageError(f"calibration is a {type(given).__name__}, expected {kinds}")
 
 
 def _as_cropped(card: ModelCard, dataset: EmotionDataset, number: int) -> NDArray[np.uint8]:

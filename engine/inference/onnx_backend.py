@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from emotion_perception.engine.cards import ModelCard
 from emotion_perception.engine.data import describe
@@ -20,7 +21,8 @@ from emotion_perception.engine.target import FloatArray
 
 logger = logging.getLogger(__name__)
 
-INPUT_NAME = "images"
+INPUT_NAMES = ("images",)  # of networks that take pictures
+_TYPES = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(bool)": np.bool_}
 
 
 class OnnxBackend:
@@ -34,7 +36,14 @@ class OnnxBackend:
         session: ONNX Runtime's own, for those who cut the file in pieces.
     """
 
-    def __init__(self, path: str | Path, output_names: Sequence[str], device: str = "auto", learner: str | None = None) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        output_names: Sequence[str],
+        device: str = "auto",
+        learner: str | None = None,
+        input_names: Sequence[str] = INPUT_NAMES,
+    ) -> None:
         """Opens the file.
 
         Args:
@@ -42,6 +51,7 @@ class OnnxBackend:
             output_names: Outputs to compute, in this order; all must be in the file.
             device: ``cpu``, ``cuda`` or ``auto``; without a usable GPU, ``cuda`` warns and uses the CPU.
             learner: Registered name that the file's card must have; None takes any.
+            input_names: Inputs that the file must have, in this order.
 
         Raises:
             MissingDependencyError: onnxruntime is not installed.
@@ -59,29 +69,39 @@ class OnnxBackend:
             raise WeightsError(
                 f"{str(self.path)!r} is a model of {self.card.learner!r}, expected one of {learner!r}; give that learner's file"
             )
-        inputs = [entry.name for entry in self.session.get_inputs()]
-        if inputs != [INPUT_NAME]:
-            raise WeightsError(f"{str(self.path)!r} takes {', '.join(inputs)}, expected {INPUT_NAME}; export it again with optimize()")
+        self._inputs = self.session.get_inputs()
+        names = [entry.name for entry in self._inputs]
+        if names != list(input_names):
+            wanted = ", ".join(input_names)
+            raise WeightsError(f"{str(self.path)!r} takes {', '.join(names)}, expected {wanted}; export it again with optimize()")
         found = sorted(output.name for output in self.session.get_outputs())
         missing = [name for name in self._output_names if name not in found]
         if missing:
             raise WeightsError(
                 f"{str(self.path)!r} lacks output {missing[0]!r} (it has {', '.join(found)}); export it again with optimize()"
             )
-        self._shape: list[int | str] = self.session.get_inputs()[0].shape
         on_gpu = self.session.get_providers()[0].startswith("CUDA")
         if device == "cuda" and not on_gpu:
             logger.warning("%s: device 'cuda' was asked for but ONNX Runtime has no usable GPU here; using the CPU", self.path.name)
         self.precision = self.session.get_modelmeta().custom_metadata_map.get(PRECISION_KEY, "fp32")
         self.name = " ".join(["onnxruntime", "cuda" if on_gpu else "cpu", *([self.precision] if self.precision != "fp32" else [])])
 
-    def __call__(self, x: FloatArray) -> dict[str, FloatArray]:
+    def __call__(self, *inputs: NDArray[Any]) -> dict[str, FloatArray]:
         """Runs the file; see `Backend`."""
-        check_layout(x)
-        if any(isinstance(expected, int) and expected != given for expected, given in zip(self._shape, x.shape, strict=True)):
-            raise InputError(f"the model in {str(self.path)!r} takes (n, {', '.join(str(s) for s in self._shape[1:])}), got {describe(x)}")
-        outputs = self.session.run(self._output_names, {INPUT_NAME: np.ascontiguousarray(x, dtype=np.float32)})
-        return dict(zip(self._output_names, outputs, strict=True))
+        check_layout(inputs)
+        if len(inputs) != len(self._inputs):
+            names = ", ".join(entry.name for entry in self._inputs)
+            raise InputError(f"the model in {str(self.path)!r} takes {len(self._inputs)} arrays ({names}), got {len(inputs)}")
+        feeds = {entry.name: self._fitting(entry, x) for entry, x in zip(self._inputs, inputs, strict=True)}
+        return dict(zip(self._output_names, self.session.run(self._output_names, feeds), strict=True))
+
+    def _fitting(self, entry: Any, x: NDArray[Any]) -> NDArray[Any]:
+        """Returns an array as the file takes it; one of another shape raises `InputError`."""
+        other = [wanted for wanted, given in zip(entry.shape, x.shape, strict=False) if isinstance(wanted, int) and wanted != given]
+        if other or len(entry.shape) != x.ndim:
+            shape = f"(n, {', '.join(str(size) for size in entry.shape[1:])})"
+            raise InputError(f"the model in {str(self.path)!r} takes {shape}, got {describe(x)} for {entry.name}")
+        return np.ascontiguousarray(x, dtype=_TYPES.get(entry.type, np.float32))
 
 
 def choose_providers(device: str, available: Sequence[str]) -> list[str]:

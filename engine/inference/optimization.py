@@ -12,10 +12,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from emotion_perception.engine.errors import UsageError, WeightsError
-from emotion_perception.engine.inference.backends import Backend
+from emotion_perception.engine.inference.backends import Backend, rows, run_batches
 from emotion_perception.engine.inference.calibration import Calibration, calibration_set
 from emotion_perception.engine.inference.choice import measure
 from emotion_perception.engine.inference.export import export_onnx
@@ -25,7 +23,7 @@ from emotion_perception.engine.inference.parity import TOLERANCES, Tolerance, br
 from emotion_perception.engine.inference.quantization import Int8, to_half
 from emotion_perception.engine.inference.torch_backend import TorchBackend
 from emotion_perception.engine.storage import atomic_write
-from emotion_perception.engine.target import Emotions, FloatArray
+from emotion_perception.engine.target import Emotions
 
 if TYPE_CHECKING:
     import torch
@@ -34,7 +32,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Pictures per layer in the search for the layers to blame.
+# Inputs per layer in the search for the layers to blame.
 _FOR_BLAME = 8
 
 
@@ -58,35 +56,37 @@ def optimize(
         precision: ``fp32``, ``fp16`` or ``int8``.
         do_constant_folding: For fp32 and fp16; int8 cannot do without.
         calibration: As `calibration_set` takes it.
-        score: Measures the learner on labelled pictures, run by a given back end; named numbers, those with ``accuracy`` are compared.
+        score: Measures the learner on labelled data, run by a given back end; named numbers, those with ``accuracy`` are compared.
         tolerance: How far the answers may be off; that of the precision in `TOLERANCES` if None.
 
     Returns:
         What runs the file.
 
     Raises:
-        UsageError: Another precision; int8 without calibration pictures.
+        UsageError: Another precision; int8 without calibration.
         WeightsError: The tolerance cannot be held.
     """
     if precision not in PRECISIONS:
         raise UsageError(f"precision is {precision!r}, expected one of {', '.join(PRECISIONS)}")
     started = time.monotonic()
     network = learner.model
-    pictures = calibration_set(learner.card, calibration, needed=precision == "int8")
+    inputs = calibration_set(learner, calibration, needed=precision == "int8")
     tolerance = tolerance or TOLERANCES[precision]
-    work = _Work(learner, device, precision, pictures, tolerance)
+    work = _Work(learner, device, precision, inputs, tolerance)
     with TemporaryDirectory(prefix="emotion_perception.") as folder:
         scratch = Path(folder)
         module = learner.deployed(network)
         logger.info("%s: exporting to ONNX", learner.name)
-        whole = export_onnx(module, scratch / "fp32.onnx", learner.card, learner.output_names, do_constant_folding or precision == "int8")
+        folded = do_constant_folding or precision == "int8"
+        ends: dict[str, Any] = {"input_names": learner.input_names, "example": learner.example}
+        whole = export_onnx(module, scratch / "fp32.onnx", learner.card, learner.output_names, folded, **ends)
         full = work.opened(whole)
         reference = _torch(module, learner) if precision == "fp32" else full
         made, layers = work.made(whole, reference, scratch)
         candidate = work.opened(made)
-        check = {"source": pictures.source, **work.checked(candidate, reference)}
+        check = {"source": inputs.source, **work.checked(candidate, reference)}
         work.refuse(broken(check, tolerance))
-        milliseconds = measure({_label(reference): reference, _label(candidate): candidate}, learner.card)
+        milliseconds = measure({_label(reference): reference, _label(candidate): candidate}, learner.example(1))
         report = {
             "learner": learner.name,
             "title": learner.card.title,
@@ -95,7 +95,7 @@ def optimize(
             "bytes": made.stat().st_size,
             "fp32_bytes": whole.stat().st_size,
             "layers": layers,
-            "calibration": {"source": pictures.source, "pictures": len(pictures.ranges)} if precision == "int8" else None,
+            "calibration": {"source": inputs.source, "pictures": len(inputs.ranges[0])} if precision == "int8" else None,
             "check": check,
             "labelled": None if score is None else work.compared(score, candidate, reference),
             "tolerance": asdict(tolerance),
@@ -112,11 +112,11 @@ def optimize(
 class _Work:
     """What all steps need to know."""
 
-    def __init__(self, learner: Learner, device: str, precision: str, pictures: Calibration, tolerance: Tolerance) -> None:
-        self.learner, self.device, self.precision, self.pictures, self.tolerance = learner, device, precision, pictures, tolerance
+    def __init__(self, learner: Learner, device: str, precision: str, inputs: Calibration, tolerance: Tolerance) -> None:
+        self.learner, self.device, self.precision, self.inputs, self.tolerance = learner, device, precision, inputs, tolerance
 
     def opened(self, file: Path) -> OnnxBackend:
-        return OnnxBackend(file, self.learner.output_names, self.device, self.learner.name)
+        return OnnxBackend(file, self.learner.output_names, self.device, self.learner.name, self.learner.input_names)
 
     def made(self, whole: Path, reference: Backend, scratch: Path) -> tuple[Path, dict[str, Any] | None]:
         """Returns the file in the precision wanted and, for int8, what became of the layers."""
@@ -127,7 +127,7 @@ class _Work:
         if self.precision == "fp16":
             made.write_bytes(to_half(whole))
             return made, None
-        int8 = Int8(whole, self.pictures.ranges, scratch)
+        int8 = Int8(whole, self.inputs.ranges, scratch)
         made.write_bytes(int8.content())
         kept = self._blamed(int8, made, reference, scratch)
         reasons = [{"layer": int8.layers[node], "why": f"alone in int8 it changes an output by {change:.1%}"} for node, change in kept]
@@ -139,9 +139,9 @@ class _Work:
         if not problem:
             return []
         logger.info("%s: %s; looking for the layers to blame, one of %d after the other", self.learner.name, problem, len(int8.layers))
-        pictures = self.pictures.check[:_FOR_BLAME]
+        few = rows(self.inputs.check, slice(_FOR_BLAME))
         ranking = sorted(
-            int8.sensitivity(reference, pictures, scratch, tuple(self.learner.output_names)), key=lambda entry: entry[1], reverse=True
+            int8.sensitivity(reference, few, scratch, tuple(self.learner.output_names)), key=lambda entry: entry[1], reverse=True
         )
         # Twice as many at each try: a try takes seconds. With more than half of the layers in fp32 the file is hardly faster.
         count = 1
@@ -155,14 +155,11 @@ class _Work:
         raise AssertionError("unreachable")
 
     def checked(self, actual: Backend, expected: Backend) -> dict[str, Any]:
-        """Compares two back ends on the check pictures."""
+        """Compares two back ends on the inputs for the check."""
         return parity(self._judged(actual), self._judged(expected))
 
     def _judged(self, backend: Backend) -> Emotions:
-        x, size = self.pictures.check, self.learner.batch_size
-        parts = [backend(x[i : i + size]) for i in range(0, len(x), size)]
-        outputs: dict[str, FloatArray] = {name: np.concatenate([part[name] for part in parts]) for name in self.learner.output_names}
-        return self.learner.emotions(outputs)
+        return self.learner.emotions(run_batches(backend, self.inputs.check, self.learner.batch_size, self.learner.output_names))
 
     def compared(self, score: Callable[[Backend], Mapping[str, Any]], candidate: Backend, reference: Backend) -> dict[str, Any]:
         """Measures both on labelled pictures and refuses a loss beyond the tolerance."""

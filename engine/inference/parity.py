@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from emotion_perception.engine.errors import UsageError
-from emotion_perception.engine.target import Emotions
+from emotion_perception.engine.target import Emotions, FloatArray
 from emotion_perception.engine.weights import EXPORTED_NAME, REPORT_NAME
 
 
@@ -19,9 +19,9 @@ class Tolerance:
     """How far the answers of an optimised model may be from those of the model it was made of.
 
     Attributes:
-        difference: Largest difference of a probability, of valence and of arousal on the check pictures.
-        agreement: Least share of check pictures that get the same class.
-        accuracy_points: Largest loss of accuracy on labelled pictures, in percentage points.
+        difference: Largest difference of a probability, of valence and of arousal on the inputs for the check.
+        agreement: Least share of them that get the same class; of a multi-label set, least share of the decisions that stay the same.
+        accuracy_points: Largest loss of accuracy on labelled data, in percentage points.
     """
 
     difference: float
@@ -47,25 +47,35 @@ def parity(actual: Emotions, expected: Emotions) -> dict[str, Any]:
     """Compares the answers of two models to the same inputs.
 
     Returns:
-        ``pictures``, ``agreement`` (share with the same class) and, for ``probabilities`` and, where there is one, ``affect``, the largest
-        and the mean absolute difference. Plain numbers, ready for JSON.
+        ``pictures`` (how many inputs), ``agreement`` (share with the same class; of a multi-label set, share of its classes that both take
+        for given or both not) and, for ``probabilities`` and, where there is one, ``affect``, the largest and the mean absolute
+        difference; of a multi-label set, for every extra with a number per class as well. Plain numbers, ready for JSON.
     """
-    result: dict[str, Any] = {"pictures": len(expected), "agreement": float((actual.index == expected.index).mean())}
-    for name in ("probabilities", "affect"):
-        mine, theirs = getattr(actual, name), getattr(expected, name)
+    same = expected.present() == actual.present() if expected.labels.multi_label else actual.index == expected.index
+    result: dict[str, Any] = {"pictures": len(expected), "agreement": float(same.mean())}
+    found = _numbers(actual)
+    for name, theirs in _numbers(expected).items():
+        mine = found[name]
         if mine is not None and theirs is not None:
             difference = np.abs(mine.astype(np.float64) - theirs)
             result[name] = {"max": float(difference.max()), "mean": float(difference.mean())}
     return result
 
 
+def _numbers(judged: Emotions) -> dict[str, FloatArray | None]:
+    """Returns what is compared of an answer, by name."""
+    extras = judged.extras if judged.labels.multi_label else {}
+    per_class = {name: values for name, values in extras.items() if values.shape[-1:] == (len(judged.labels),)}
+    return {"probabilities": judged.probabilities, "affect": judged.affect, **per_class}
+
+
 def broken(check: Mapping[str, Any], tolerance: Tolerance) -> str:
     """Says in which point what `parity` returned breaks a tolerance; empty if in none."""
-    for name in ("probabilities", "affect"):
-        found = check.get(name, {"max": 0.0})["max"]
+    for name, difference in check.items():
+        found = difference["max"] if isinstance(difference, Mapping) else 0.0
         if not found <= tolerance.difference:  # so that NaN is refused
-            return f"{name} differ by up to {found:.3g} on {check['pictures']} pictures, expected at most {tolerance.difference:g}"
+            return f"{name} differ by up to {found:.3g} on {check['pictures']} inputs, expected at most {tolerance.difference:g}"
     if check["agreement"] < tolerance.agreement:
-        share = f"{100.0 * check['agreement']:.1f} % of {check['pictures']} pictures"
+        share = f"{100.0 * check['agreement']:.1f} % of {check['pictures']} inputs"
         return f"{share} get the same class, expected at least {100.0 * tolerance.agreement:g} %"
     return ""

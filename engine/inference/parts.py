@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from emotion_perception.engine.errors import WeightsError
 from emotion_perception.engine.inference.backends import require
-from emotion_perception.engine.inference.onnx_backend import INPUT_NAME, OnnxBackend
+from emotion_perception.engine.inference.onnx_backend import INPUT_NAMES, OnnxBackend
 
 # Operators that only change how numbers are written; a quantised file has them between a stack of branches and its output.
 _REWRITING = ("Cast", "DequantizeLinear", "Identity", "QuantizeLinear")
@@ -103,7 +103,7 @@ class _Graph:
     def shared(self, branches: Sequence[Iterable[str]]) -> str:
         """Returns the tensor that all branches go on from, given the tensors at the end of each."""
         needed = [self.behind(ends) for ends in branches]
-        known = {INPUT_NAME}
+        known = {*INPUT_NAMES}
         seeing = set()  # the pictures; constants belong to whoever needs them
         for i, node in enumerate(self.nodes):
             if not known.isdisjoint(node.input):

@@ -1,4 +1,4 @@
-"""ONNX models in fewer bits: half precision, and int8 with ranges measured on calibration pictures.
+"""ONNX models in fewer bits: half precision, and int8 with ranges measured on calibration inputs.
 
 int8 follows Jacob et al., CVPR 2018: weights by output channel and symmetric, activations by tensor and with a zero point. The file keeps
 the layers as they are, with quantise-dequantise pairs around them, from which a runtime makes integer kernels.
@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 
 from emotion_perception.engine.errors import WeightsError
-from emotion_perception.engine.inference.backends import Backend, require
+from emotion_perception.engine.inference.backends import Backend, Inputs, require, rows
 from emotion_perception.engine.inference.console import silence
 from emotion_perception.engine.inference.metadata import PRECISION_KEY, set_metadata
-from emotion_perception.engine.inference.onnx_backend import INPUT_NAME
 from emotion_perception.engine.target import FloatArray
 
 _LAYERS = ("Conv", "Gemm", "MatMul")
@@ -58,12 +57,12 @@ class Int8:
         layers: Name of every layer that can be int8, by its node's name.
     """
 
-    def __init__(self, file: Path, pictures: FloatArray, scratch: Path) -> None:
+    def __init__(self, file: Path, inputs: Inputs, scratch: Path) -> None:
         """Measures the ranges.
 
         Args:
             file: The fp32 file.
-            pictures: ``(n, 3, height, width)`` float32, what the network will see.
+            inputs: What the network will see, n rows of each of its inputs.
             scratch: A folder for files in between.
 
         Raises:
@@ -75,23 +74,24 @@ class Int8:
         _relu_before_pool(proto)
         del proto.graph.value_info[:]  # the shapes inside; inferred anew below
         self._proto = onnx.shape_inference.infer_shapes(proto)
+        self._input_names = [entry.name for entry in proto.graph.input]
         self.layers = dict(_named_layers(self._proto))
         if not self.layers:
             raise WeightsError(f"{file.name!r} has no layer with {_LEAST_WEIGHTS} weights or more that int8 would help; use precision fp32")
         prepared = scratch / "prepared.onnx"
         onnx.save(self._proto, prepared)
-        self._ranges = self._measured(prepared, pictures, scratch / "measuring.onnx")
+        self._ranges = self._measured(prepared, inputs, scratch / "measuring.onnx")
 
     def content(self, kept: Collection[str] = ()) -> bytes:
         """Returns the content of a file with all layers in int8 but the kept ones, given by their nodes' names."""
         return self._quantized(None, kept)
 
-    def sensitivity(self, reference: Backend, pictures: FloatArray, scratch: Path, outputs: tuple[str, ...]) -> Iterator[tuple[str, float]]:
+    def sensitivity(self, reference: Backend, inputs: Inputs, scratch: Path, outputs: tuple[str, ...]) -> Iterator[tuple[str, float]]:
         """Quantises one layer at a time.
 
         Args:
             reference: Runs the fp32 file.
-            pictures: ``(n, 3, height, width)`` float32; few are enough to tell layers apart.
+            inputs: As for the ranges; few rows are enough to tell layers apart.
             scratch: A folder for files in between.
             outputs: Names of the network's outputs.
 
@@ -101,15 +101,16 @@ class Int8:
         """
         from emotion_perception.engine.inference.onnx_backend import OnnxBackend
 
-        expected = reference(pictures)
+        expected = reference(*inputs)
         file = scratch / "one.onnx"
         for node in self.layers:
             file.write_bytes(self._quantized([node], ()))
-            yield node, _change(OnnxBackend(file, outputs, "cpu")(pictures), expected)
+            yield node, _change(OnnxBackend(file, outputs, "cpu", input_names=self._input_names)(*inputs), expected)
 
-    def _measured(self, prepared: Path, pictures: FloatArray, augmented: Path) -> Any:
-        """Returns the least and the largest value of every tensor over the pictures."""
-        batches = iter([{INPUT_NAME: pictures[i : i + _BATCH]} for i in range(0, len(pictures), _BATCH)])
+    def _measured(self, prepared: Path, inputs: Inputs, augmented: Path) -> Any:
+        """Returns the least and the largest value of every tensor over the inputs."""
+        starts = range(0, len(inputs[0]), _BATCH)
+        batches = iter([dict(zip(self._input_names, rows(inputs, slice(i, i + _BATCH)), strict=True)) for i in starts])
 
         class Reader(self._tools.CalibrationDataReader):  # type: ignore[misc,name-defined]  # a class of an optional package
             def get_next(self) -> Any:

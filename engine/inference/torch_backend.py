@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
 
 from emotion_perception.engine.data import describe
 from emotion_perception.engine.errors import WeightsError
@@ -49,17 +51,17 @@ class TorchBackend:
         self.model = model.to(self._device).eval()
         self.name = f"torch {self._device}"
 
-    def __call__(self, x: FloatArray) -> dict[str, FloatArray]:
+    def __call__(self, *inputs: NDArray[Any]) -> dict[str, FloatArray]:
         """Runs the module; see `Backend`."""
         import torch
 
-        check_layout(x)
+        check_layout(inputs)
         # Whoever trains the module between two calls leaves it in training mode, where batch norm answers by the batch.
         if any(module.training for module in self.model.modules()):
             self.model.eval()
         module = self._current()
         with torch.inference_mode():
-            outputs = module(torch.tensor(x, dtype=torch.float32, device=self._device))
+            outputs = module(*(torch.tensor(x, dtype=torch.float32 if x.dtype.kind == "f" else None, device=self._device) for x in inputs))
             if not isinstance(outputs, (tuple, list)) or len(outputs) != len(self._output_names):
                 given = f"{len(outputs)} outputs" if isinstance(outputs, (tuple, list)) else describe(outputs)
                 expected = f"a tuple of {len(self._output_names)}: {', '.join(self._output_names)}"

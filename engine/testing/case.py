@@ -1,4 +1,4 @@
-"""What the checks are run on: a learner with small arguments, made-up pictures, and one shared training."""
+"""What the checks are run on: a learner with small arguments, made-up pictures or clips, and one shared training."""
 
 from __future__ import annotations
 
@@ -64,37 +64,35 @@ class DrawnFaces(EmotionDataset):
         return np.clip(drawn + random.normal(0.0, 4.0, drawn.shape), 0.0, 255.0).astype(np.uint8)
 
 
-class Watched(EmotionDataset):
-    """Another data set, that counts how many pictures are read and does something at one of them.
+class Watched:
+    """Counts how often samples of a data set are read, and does something at one of them.
 
     Attributes:
-        reads: How many pictures were read so far.
+        dataset: The data set, watched: what reads it (``picture``, of clips ``clip``) counts now.
+        reads: How many samples were read so far.
     """
 
-    def __init__(self, dataset: EmotionDataset, at: int = 0, action: Callable[[], None] | None = None) -> None:
-        """Stores what to watch.
+    def __init__(self, dataset: Any, at: int = 0, action: Callable[[], None] | None = None) -> None:
+        """Begins to watch.
 
         Args:
-            dataset: Where the pictures come from.
+            dataset: The data set; it goes on being watched.
             at: Number of the read, from 1, that ``action`` goes before.
             action: What to do then.
         """
-        self.dataset, self.labels, self.targets = dataset, dataset.labels, dataset.targets
-        self.reads = 0
-        self._at, self._action, self._lock = at, action, threading.Lock()
+        self.dataset, self.reads = dataset, 0
+        reader = "picture" if isinstance(dataset, EmotionDataset) else "clip"
+        read, lock = getattr(dataset, reader), threading.Lock()
 
-    def crop_scale(self, index: int) -> float:
-        """Returns the crop scale of the data set beneath."""
-        return self.dataset.crop_scale(index)
+        def watched(*given: Any, **named: Any) -> Any:
+            with lock:
+                self.reads += 1
+                now = self.reads == at
+            if now and action is not None:
+                action()
+            return read(*given, **named)
 
-    def picture(self, index: int) -> Pixels:
-        """Returns a picture of the data set beneath."""
-        with self._lock:
-            self.reads += 1
-            now = self.reads == self._at
-        if now and self._action is not None:
-            self._action()
-        return self.dataset.picture(index)
+        setattr(dataset, reader, watched)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +103,7 @@ class Training:
         history: As `fit` returned it.
         state: The network's state afterwards.
         weights: A folder written by `save`.
-        reads: How many pictures were read.
+        reads: How many pictures or clips were read.
     """
 
     history: list[dict[str, Any]]
@@ -124,6 +122,10 @@ class Case:
         name: Shown in the ids of the checks; the learner's registered name if empty.
         epochs: How many rows the history of a training with these arguments has, where that is to be checked.
         pictures: (label set, count, side, crop scale) -> data set to train and evaluate on; a class or function that can be pickled.
+        clips: Of a learner for clips, instead: count -> data set, in the label set that a training with these arguments has, always the
+            same for a count; a class or function that can be pickled. Such a data set has a length, ``clip(index, ...)``, which returns
+            what `infer` takes, ``targets(index).scene``, ``(classes,)`` of 0 and 1, ``dataset[index]``, both of them, and
+            ``subset(indices)``. Checks that are about pictures are left out then.
         checks: Only these; all if None.
         expected_failures: Name of a check -> why this learner cannot keep the promise.
     """
@@ -133,6 +135,7 @@ class Case:
     name: str = ""
     epochs: int | None = None
     pictures: Callable[[LabelSet, int, int, float], EmotionDataset] = DrawnFaces
+    clips: Callable[[int], Any] | None = None
     checks: Sequence[Check] | None = None
     expected_failures: Mapping[str, str] = field(default_factory=dict)
 
@@ -156,25 +159,30 @@ class Case:
         learner.load(self.training.weights)
         return learner
 
-    def faces(self, count: int = 8, card: ModelCard | None = None) -> EmotionDataset:
-        """Makes a data set as a card asks for it; the card of the learner's class if None."""
+    def data(self, count: int = 8, card: ModelCard | None = None) -> Any:
+        """Makes a data set, of pictures as a card asks for it; the card of the learner's class if None."""
+        if self.clips is not None:
+            return self.clips(count)
         card = card or self.cls.card
         return self.pictures(card.label_set, count, min(card.input.height, 48), card.crop.scale if card.crop else 1.0)
 
-    def batch(self, count: int = 8) -> list[Pixels]:
-        """Makes pictures, at the size that the trained network takes."""
+    def batch(self, count: int = 8) -> list[Any]:
+        """Makes pictures, at the size that the trained network takes, or clips."""
+        if self.clips is not None:
+            clips = self.clips(count)
+            return [clips.clip(i) for i in range(count)]
         card = ModelCard.read(self.training.weights)
         faces = self.pictures(card.label_set, count, card.input.height, 1.0)
         return [faces.picture(i) for i in range(count)]
 
     @cached_property
     def training(self) -> Training:
-        """The training that all checks share: on eight pictures, with the case's arguments."""
+        """The training that all checks share: on eight pictures or clips, with the case's arguments."""
         folder = Path(self._folder.name)
-        learner, faces = self.make(folder), Watched(self.faces())
-        result = learner.fit(faces, logging_path=str(folder / "run"))
+        learner, data = self.make(folder), Watched(self.data())
+        result = learner.fit(data.dataset, logging_path=str(folder / "run"))
         learner.save(folder / "weights")
-        return Training(result["history"], state_of(learner), folder / "weights", faces.reads)
+        return Training(result["history"], state_of(learner), folder / "weights", data.reads)
 
     @cached_property
     def _folder(self) -> tempfile.TemporaryDirectory[str]:

@@ -8,8 +8,9 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emotion_perception.engine.cards import ModelCard
-from emotion_perception.engine.data import Image
-from emotion_perception.engine.errors import EmotionPerceptionError, InputError, NotLoadedError, UsageError
+from emotion_perception.engine.errors import EmotionPerceptionError, NotLoadedError, UsageError
 from emotion_perception.engine.learners import Learner
 from emotion_perception.engine.target import Emotions
 from emotion_perception.engine.testing.case import Case, check_same_state, state_of
 
 TOLERANCE = 1e-5
-VERBS = ("infer", "outputs", "fit", "eval", "save", "load", "optimize", "reset", "download", "build_model", "emotions")
+VERBS = ("infer", "inputs", "example", "outputs", "fit", "eval", "save", "load", "optimize", "reset", "download", "build_model", "emotions")
 _OUTSIDE = {"socket.connect", "socket.getaddrinfo", "socket.sendto", "subprocess.Popen", "os.mkdir", "os.rename", "os.remove"}
 _watchers: list[list[str]] = []
 
@@ -90,12 +90,13 @@ def check_card_is_valid(case: Case, folder: Path) -> None:
         assert file.url.startswith("https://"), f"the address of {file.name} is {file.url!r}, expected https"
     assert ModelCard.from_dict(json.loads(json.dumps(card.to_dict()))) == card, "the card read back from JSON is another one"
     assert len(case.cls.output_names) > 0, "output_names is empty"
+    assert (card.perceives == "clip") == (case.clips is not None), f"the learner perceives a {card.perceives}; give its case `clips` or not"
 
 
 def check_infer_needs_weights(case: Case, folder: Path) -> None:
     """Asserts that without weights `infer` and `eval` say how to get some."""
     learner = case.make(folder)
-    for call in (lambda: learner.infer([]), lambda: learner.infer(np.zeros((8, 8, 3), np.uint8)), lambda: learner.eval(case.faces())):
+    for call in (lambda: learner.infer([]), lambda: learner.infer(case.data(1)[0][0]), lambda: learner.eval(case.data())):
         raises(NotLoadedError, call, "load", "download")
 
 
@@ -105,7 +106,7 @@ def check_infer_result_is_coherent(case: Case, folder: Path) -> None:
     result = learner.infer(case.batch(5))
     categories, affect = result
     labels = learner.card.label_set
-    assert len(result) == len(categories) == 5, f"infer returned {len(result)} rows for five pictures"
+    assert len(result) == len(categories) == 5, f"infer returned {len(result)} rows for five inputs"
     assert result.labels == labels, f"the result counts in {result.labels.name}, the card says {labels.name}"
     assert result.probabilities.shape == (5, len(labels)), f"probabilities have shape {result.probabilities.shape}"
     assert result.probabilities.dtype == np.float32, f"probabilities are {result.probabilities.dtype}, expected float32"
@@ -125,145 +126,59 @@ def check_infer_result_is_coherent(case: Case, folder: Path) -> None:
         assert category.description == labels.words[category.data], f"category {row} has the word of another class"
         assert category.confidence == result.probabilities[row, category.data], f"the confidence of category {row} is not its probability"
     for name, values in result.extras.items():
-        assert len(values) == 5, f"extra {name!r} has {len(values)} rows for five pictures"
+        assert len(values) == 5, f"extra {name!r} has {len(values)} rows for five inputs"
 
 
 def check_infer_one_equals_a_batch_of_one(case: Case, folder: Path) -> None:
-    """Asserts that a picture, a list of it and an array with a batch axis give the same."""
-    learner, picture = case.loaded(folder), case.batch(1)[0]
-    one = learner.infer(picture)
-    assert len(one) == 1, f"infer of one picture returned {len(one)} rows"
-    for batch in ([picture], (picture,), picture[None], np.stack([picture]).transpose(0, 3, 1, 2)):
-        agree(learner.infer(batch), one, 0.0, "a batch of one and the picture alone")
+    """Asserts that an input, a list and a tuple of it give the same."""
+    learner, given = case.loaded(folder), case.batch(1)[0]
+    one = learner.infer(given)
+    assert len(one) == 1, f"infer of one input returned {len(one)} rows"
+    for batch in ([given], (given,)):
+        agree(learner.infer(batch), one, 0.0, "a batch of one and the input alone")
 
 
 def check_infer_batch_equals_singles(case: Case, folder: Path) -> None:
-    """Asserts that a picture is judged the same whatever is in the batch with it, also across forward passes."""
+    """Asserts that an input is judged the same whatever is in the batch with it, also across forward passes."""
     learner = case.loaded(folder)
-    pictures = case.batch(learner.batch_size + 3)
-    together = learner.infer(pictures)
-    for number, picture in enumerate(pictures):
-        agree(together[number], learner.infer(picture), TOLERANCE, f"picture {number} in a batch and alone")
-    agree(learner.infer(pictures[::-1])[::-1], together, TOLERANCE, "a batch and the same in reverse")
+    inputs = case.batch(learner.batch_size + 3)
+    together = learner.infer(inputs)
+    for number, given in enumerate(inputs):
+        agree(together[number], learner.infer(given), TOLERANCE, f"input {number} in a batch and alone")
+    agree(learner.infer(inputs[::-1])[::-1], together, TOLERANCE, "a batch and the same in reverse")
 
 
 def check_infer_empty_batch_is_empty(case: Case, folder: Path) -> None:
-    """Asserts that no pictures give no results."""
-    import torch
-
+    """Asserts that no inputs give no results."""
     learner = case.loaded(folder)
-    batches: list[Any] = [[], np.zeros((0, 20, 20, 3), np.uint8), torch.zeros(0, 3, 20, 20)]
-    for batch in batches:
-        result = learner.infer(batch)
-        categories, affect = result
-        assert (len(result), categories) == (0, []), f"an empty batch gave {categories}"
-        assert result.probabilities.shape == (0, len(learner.card.label_set)), f"probabilities have shape {result.probabilities.shape}"
-        assert (affect is not None) == learner.card.affect, "an empty result has affect where the card says none, or the other way round"
-
-
-def check_infer_takes_every_kind_of_picture(case: Case, folder: Path) -> None:
-    """Asserts that one picture as path, array, tensor, `Image`, grey, with alpha or as floats is judged the same."""
-    import torch
-    from PIL import Image as PillowImage
-
-    learner, rgb = case.loaded(folder), case.batch(1)[0]
-    expected = learner.infer(rgb)
-    PillowImage.fromarray(rgb).save(folder / "picture.png")
-    opaque = np.full((*rgb.shape[:2], 1), 255, np.uint8)
-    # The picture was drawn at the network's size, so floats go through no scaling that rounds.
-    kinds: dict[str, Any] = {
-        "path": folder / "picture.png",
-        "path as string": str(folder / "picture.png"),
-        "Image": Image(rgb),
-        "alpha": np.concatenate([rgb, opaque], axis=2),
-        "channels first": rgb.transpose(2, 0, 1),
-        "tensor": torch.from_numpy(rgb),
-        "tensor, channels first": torch.from_numpy(rgb).permute(2, 0, 1),
-        "float32": (rgb / 255.0).astype(np.float32),
-        "float64": rgb / 255.0,
-        "float tensor with a gradient": (torch.from_numpy(rgb).permute(2, 0, 1).float() / 255.0).requires_grad_(),
-        "not contiguous": np.repeat(rgb, 2, axis=1)[:, ::2],
-    }
-    for kind, picture in kinds.items():
-        agree(learner.infer(picture), expected, TOLERANCE, f"{kind} and array")
-        agree(learner.infer([rgb, picture])[1], expected, TOLERANCE, f"{kind} in a list, and array")
-    grey = rgb[:, :, 1]
-    from_grey = learner.infer(np.repeat(grey[:, :, None], 3, axis=2))
-    for picture in (grey, grey[:, :, None], grey[None], torch.from_numpy(np.array(grey))):
-        agree(learner.infer(picture), from_grey, TOLERANCE, "grey and three equal channels")
-    agree(learner.infer(grey > 100), learner.infer((grey > 100) * np.uint8(255)), TOLERANCE, "bool, and 0 and 255")
-
-
-def check_infer_takes_every_size(case: Case, folder: Path) -> None:
-    """Asserts that pictures of any size and proportion are judged, alone and together."""
-    learner = case.loaded(folder)
-    sizes = [(1, 1), (1, 300), (300, 1), (7, 5), (95, 97), (480, 640)]
-    pictures = [np.random.default_rng(number).integers(0, 256, (*size, 3)).astype(np.uint8) for number, size in enumerate(sizes)]
-    together = learner.infer(pictures)
-    assert np.isfinite(together.probabilities).all(), "some size gives probabilities that are not finite"
-    for number, picture in enumerate(pictures):
-        agree(learner.infer(picture), together[number], TOLERANCE, f"a picture of {sizes[number]} alone and with others")
-
-
-def check_infer_refuses_what_is_no_picture(case: Case, folder: Path) -> None:
-    """Asserts that what cannot be used is refused in one line with what was given and expected, and that nothing is judged then."""
-    learner, picture = case.loaded(folder), case.batch(1)[0]
-    (folder / "text.png").write_text("no picture")
-    wrong: list[tuple[Any, tuple[str, ...]]] = [
-        (np.zeros(5, np.uint8), ("(5,)", "(h, w")),
-        (np.zeros((9, 9, 2), np.uint8), ("(9, 9, 2)", "(h, w")),
-        (np.zeros((0, 9, 3), np.uint8), ("(0, 9, 3)",)),
-        (np.zeros((2, 2, 9, 9), np.uint8), ("(2, 2, 9, 9)", "h, w, 1|3|4")),
-        (np.zeros((9, 9, 3), np.int64), ("int64", "uint8")),
-        (np.full((9, 9, 3), 255.0), ("255", "[0, 1]")),
-        (np.full((9, 9, 3), -0.5), ("-0.5", "[0, 1]")),
-        (np.full((9, 9, 3), np.nan), ("NaN",)),
-        (folder / "missing.png", ("missing.png",)),
-        (folder / "text.png", ("text.png", "not a picture")),
-        (None, ("NoneType",)),
-        (5, ("int",)),
-    ]
-    for given, words in wrong:
-        raises(InputError, lambda given=given: learner.infer(given), *words)
-        raises(InputError, lambda given=given: learner.infer([picture, given]), *words)
-
-
-def check_infer_tells_bgr_from_rgb(case: Case, folder: Path) -> None:
-    """Asserts that the colour order is respected: the reverse of a coloured picture is another picture unless it is said."""
-    learner, rgb = case.loaded(folder), case.batch(1)[0]
-    bgr = np.ascontiguousarray(rgb[:, :, ::-1])
-    expected = learner.infer(rgb)
-    agree(learner.infer(bgr, color="bgr"), expected, TOLERANCE, "BGR, said, and RGB")
-    agree(learner.infer([Image(rgb)], color="bgr"), expected, TOLERANCE, "an Image is RGB whatever is said of arrays")
-    difference = np.abs(learner.infer(bgr).probabilities - expected.probabilities).max()
-    assert difference > 1e-6, f"BGR taken for RGB makes no difference to a coloured picture, only {difference:.3g}"
-    raises(UsageError, lambda: learner.infer(rgb, color="brg"), "brg", "bgr")  # type: ignore[arg-type]  # wrong on purpose
+    result = learner.infer([])
+    categories, affect = result
+    assert (len(result), categories) == (0, []), f"an empty batch gave {categories}"
+    assert result.probabilities.shape == (0, len(learner.card.label_set)), f"probabilities have shape {result.probabilities.shape}"
+    assert (affect is not None) == learner.card.affect, "an empty result has affect where the card says none, or the other way round"
 
 
 def check_infer_leaves_its_input_alone(case: Case, folder: Path) -> None:
-    """Asserts that arrays and tensors are the same after `infer`, and may be read-only."""
-    import torch
-
-    learner, rgb = case.loaded(folder), case.batch(1)[0]
-    for given in (rgb, rgb / 255.0, (rgb / 255.0).astype(np.float32)):
-        before = given.copy()
-        given.flags.writeable = False
-        learner.infer([given, given], color="bgr")
-        assert np.array_equal(given, before), f"infer changed its input, an array of {given.dtype}"
-    tensor = torch.from_numpy(rgb / 255.0)
-    copy = tensor.clone()
-    learner.infer(tensor)
-    assert torch.equal(tensor, copy), "infer changed its input, a tensor"
+    """Asserts that every array in an input is the same after `infer`, and may be read-only."""
+    learner, given = case.loaded(folder), case.batch(1)[0]
+    arrays = list(_arrays(given))
+    assert arrays, f"the input is a {type(given).__name__} without arrays"
+    before = [array.copy() for array in arrays]
+    for array in arrays:
+        array.flags.writeable = False
+    learner.infer([given, given])
+    for array, copy in zip(arrays, before, strict=True):
+        assert np.array_equal(array, copy), f"infer changed its input, an array of {array.dtype}"
 
 
 def check_infer_is_repeatable(case: Case, folder: Path) -> None:
     """Asserts that the same input gives the same output, that no gradients are kept and that the network stays as it was."""
     import torch
 
-    learner, pictures = case.loaded(folder), case.batch(3)
-    before, expected = state_of(learner), learner.infer(pictures)
+    learner, inputs = case.loaded(folder), case.batch(3)
+    before, expected = state_of(learner), learner.infer(inputs)
     learner.model.train()
-    agree(learner.infer(pictures), expected, 0.0, "the second call, after training mode, and the first")
+    agree(learner.infer(inputs), expected, 0.0, "the second call, after training mode, and the first")
     assert not learner.model.training, "the network is in training mode after infer"
     check_same_state(state_of(learner), before, "infer changed the network")
     assert all(parameter.grad is None for parameter in learner.model.parameters()), "infer left gradients"
@@ -273,19 +188,19 @@ def check_infer_is_repeatable(case: Case, folder: Path) -> None:
 def check_reset_clears_state(case: Case, folder: Path) -> None:
     """Asserts that after `reset` a learner judges as if it had seen nothing before."""
     fresh, used = case.loaded(folder), case.loaded(folder)
-    pictures = case.batch(4)
-    used.infer(pictures)
+    inputs = case.batch(4)
+    used.infer(inputs)
     assert used.reset() is None, "reset returned something"  # type: ignore[func-returns-value]  # that is what is checked
-    agree(used.infer(pictures[::-1]), fresh.infer(pictures[::-1]), 0.0, "a learner after reset and a fresh one")
+    agree(used.infer(inputs[::-1]), fresh.infer(inputs[::-1]), 0.0, "a learner after reset and a fresh one")
     case.make(folder).reset()
 
 
 def check_infer_works_from_two_threads(case: Case, folder: Path) -> None:
     """Asserts that threads that infer at once get what one thread gets."""
-    learner, pictures = case.loaded(folder), case.batch(4)
-    expected = [learner.infer(picture) for picture in pictures]
+    learner, inputs = case.loaded(folder), case.batch(4)
+    expected = [learner.infer(given) for given in inputs]
     with ThreadPoolExecutor(2) as pool:
-        results = list(pool.map(learner.infer, pictures * 4))
+        results = list(pool.map(learner.infer, inputs * 4))
     for number, result in enumerate(results):
         agree(result, expected[number % 4], TOLERANCE, "two threads and one")
 
@@ -319,6 +234,17 @@ def raises(kind: type[EmotionPerceptionError], call: Any, *words: str) -> str:
     missing = [word for word in words if word not in text]
     assert missing == [], f"the error does not say {missing}: {text!r}"
     return text
+
+
+def _arrays(value: Any) -> Iterator[NDArray[Any]]:
+    """Yields the arrays that an input is made of."""
+    if isinstance(value, np.ndarray):
+        yield value
+    elif is_dataclass(value):
+        yield from _arrays(vars(value))
+    elif isinstance(value, (Mapping, list, tuple)):
+        for part in value.values() if isinstance(value, Mapping) else value:
+            yield from _arrays(part)
 
 
 @contextlib.contextmanager

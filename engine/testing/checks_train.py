@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from emotion_perception.engine.datasets.base import Targets
 from emotion_perception.engine.errors import DatasetError
@@ -53,7 +54,7 @@ def check_fit_changes_every_trainable_parameter(case: Case, folder: Path) -> Non
 
     handle = register_optimizer_step_pre_hook(note)
     try:
-        learner.fit(case.faces(card=learner.card))
+        learner.fit(case.data(card=learner.card))
     finally:
         handle.remove()
     after = state_of(learner)
@@ -64,7 +65,7 @@ def check_fit_changes_every_trainable_parameter(case: Case, folder: Path) -> Non
 
 
 def check_fit_lowers_the_loss(case: Case, folder: Path) -> None:
-    """Asserts that eight pictures can be learnt: within every stage that has several epochs the loss falls."""
+    """Asserts that eight pictures or clips can be learnt: within every stage that has several epochs the loss falls."""
     stages: dict[str, list[float]] = {}
     for row in case.training.history:
         stages.setdefault(str(row.get("stage", "")), []).append(row["loss"])
@@ -78,17 +79,17 @@ def check_fit_lowers_the_loss(case: Case, folder: Path) -> None:
 def check_fit_is_reproduced_by_its_seed(case: Case, folder: Path) -> None:
     """Asserts that the same arguments train the same weights to the last bit, also without a folder for logs."""
     learner = case.make(folder)
-    history = learner.fit(Watched(case.faces()))["history"]
+    history = learner.fit(case.data())["history"]
     check_same_state(state_of(learner), case.training.state, "a second training with the same seed")
     assert history == case.training.history, "a second training with the same seed has another history"
 
 
 def check_fit_interrupted_is_resumed(case: Case, folder: Path) -> None:
     """Asserts that training stopped by Ctrl-C in its middle goes on in the same folder and ends in the same weights."""
-    faces = Watched(case.faces(), _middle(case), _interrupt)
+    data = Watched(case.data(), _middle(case), _interrupt)
     learner = case.make(folder)
     try:
-        learner.fit(faces, logging_path=str(folder / "run"))
+        learner.fit(data.dataset, logging_path=str(folder / "run"))
     except KeyboardInterrupt:
         _check_resumed(case, folder)
         return
@@ -107,17 +108,25 @@ def check_fit_killed_is_resumed(case: Case, folder: Path) -> None:
 
 
 def check_eval_agrees_with_a_count_by_hand(case: Case, folder: Path) -> None:
-    """Asserts that where six of eight pictures are labelled as judged, `eval` says an accuracy of 6/8, and that all it says is plain."""
+    """Asserts that where six of eight pictures are labelled as judged, `eval` says an accuracy of 6/8, and that all it says is plain.
+
+    Of clips it asserts that ``map_scene`` is the mean average precision of the scenes, over the classes that some clip has.
+    """
     learner = case.loaded(folder)
-    faces = Watched(case.faces(card=learner.card))
-    judged = learner.infer([faces.picture(i) for i in range(8)])
-    labels = learner.card.label_set
+    data = case.data(card=learner.card).subset(np.arange(8))
+    judged = learner.infer([data[i][0] for i in range(8)])
     wrong = np.array([0, 1, 0, 0, 0, 1, 0, 0])
     affect = None if judged.affect is None else np.clip(judged.affect - np.float32(0.25), -1.0, 1.0)
-    faces.targets = Targets((judged.index + wrong) % len(labels), affect=affect)
-    result = learner.eval(faces)
+    if case.clips is None:
+        data.targets = Targets((judged.index + wrong) % len(judged.labels), affect=affect)
+    result = learner.eval(data)
     assert all(isinstance(name, str) for name in result), f"eval returned names that are not words: {list(result)}"
     assert json.loads(json.dumps(result)) == result, "eval returned values that JSON does not have"
+    if case.clips is not None:
+        by_hand = _mean_precision(judged.probabilities, np.stack([data.targets(i).scene for i in range(8)]))
+        said = result.get("map_scene", np.nan)
+        assert abs(said - by_hand) < 1e-6, f"eval says map_scene {said}, by hand it is {by_hand}"
+        return
     assert result.get("accuracy") == 0.75, f"eval says accuracy {result.get('accuracy')}, six of eight are right"
     if affect is not None and judged.affect is not None:
         by_hand = np.sqrt(np.square(judged.affect - affect).mean(axis=0, dtype=np.float64))
@@ -129,10 +138,20 @@ def check_eval_agrees_with_a_count_by_hand(case: Case, folder: Path) -> None:
 def check_eval_changes_nothing(case: Case, folder: Path) -> None:
     """Asserts that `eval` leaves the weights as they are, says the same again, and refuses an empty data set."""
     learner = case.loaded(folder)
-    faces, before = case.faces(card=learner.card), state_of(learner)
-    assert learner.eval(faces) == learner.eval(faces), "eval says something else the second time"
+    data, before = case.data(card=learner.card), state_of(learner)
+    assert learner.eval(data) == learner.eval(data), "eval says something else the second time"
     check_same_state(state_of(learner), before, "eval changed the network")
-    raises(DatasetError, lambda: learner.eval(faces.subset([])), "empty")
+    raises(DatasetError, lambda: learner.eval(data.subset([])), "empty")
+
+
+def _mean_precision(probabilities: NDArray[np.float32], targets: NDArray[np.float32]) -> float:
+    """Returns the mean over classes of the mean over their true rows of: the share of true rows among those at least as probable."""
+    found = []
+    for said, true in zip(probabilities.T, targets.T > 0, strict=True):
+        if true.any():
+            found.append(np.mean([true[said >= p].mean() for p in said[true]]))
+    assert found, "no clip has a class, so nothing can be measured; give the case clips with some"
+    return float(np.mean(found))
 
 
 def _middle(case: Case) -> int:
@@ -149,17 +168,17 @@ def _die() -> None:
 
 
 def _fit_and_die(case: Case, folder: Path, at: int, threads: int) -> None:
-    """Trains until a read of a picture kills this process."""
+    """Trains until a read kills this process."""
     import torch
 
     torch.set_num_threads(threads)
-    case.make(folder).fit(Watched(case.faces(), at, _die), logging_path=str(folder / "run"))
+    case.make(folder).fit(Watched(case.data(), at, _die).dataset, logging_path=str(folder / "run"))
 
 
 def _check_resumed(case: Case, folder: Path) -> None:
     """Asserts that a new learner finishes the run in the folder as the shared training went, without doing all of it again."""
-    learner, faces = case.make(folder), Watched(case.faces())
-    history = learner.fit(faces, logging_path=str(folder / "run"))["history"]
+    learner, data = case.make(folder), Watched(case.data())
+    history = learner.fit(data.dataset, logging_path=str(folder / "run"))["history"]
     check_same_state(state_of(learner), case.training.state, "the resumed training")
     assert history == case.training.history, "the resumed training has another history"
-    assert faces.reads < case.training.reads, f"the training was not resumed but repeated: {faces.reads} pictures were read"
+    assert data.reads < case.training.reads, f"the training was not resumed but repeated: {data.reads} reads"

@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from emotion_perception.engine.errors import unknown_name
-from emotion_perception.engine.testing import checks_files, checks_infer, checks_train
+from emotion_perception.engine.testing import checks_files, checks_infer, checks_pictures, checks_train
 from emotion_perception.engine.testing.case import Case
 
 if TYPE_CHECKING:
@@ -25,7 +25,9 @@ def _checks_of(module: ModuleType) -> tuple[Check, ...]:
 
 # Those that train and measure.
 TRAINING_CHECKS: tuple[Check, ...] = _checks_of(checks_train)
-CHECKS: tuple[Check, ...] = (*_checks_of(checks_infer), *TRAINING_CHECKS, *_checks_of(checks_files))
+# Those that a learner for clips has nothing for.
+PICTURE_CHECKS: tuple[Check, ...] = _checks_of(checks_pictures)
+CHECKS: tuple[Check, ...] = (*_checks_of(checks_infer), *PICTURE_CHECKS, *TRAINING_CHECKS, *_checks_of(checks_files))
 
 
 def parametrize(*cases: Case) -> pytest.MarkDecorator:
@@ -41,7 +43,8 @@ def parametrize(*cases: Case) -> pytest.MarkDecorator:
 
     parameters = []
     for case in cases:
-        checks = CHECKS if case.checks is None else tuple(case.checks)
+        usual = CHECKS if case.clips is None else [check for check in CHECKS if check not in PICTURE_CHECKS]
+        checks = tuple(usual if case.checks is None else case.checks)
         names = [check.__name__ for check in checks]
         for name in case.expected_failures:
             if name not in names:

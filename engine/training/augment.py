@@ -105,7 +105,7 @@ class Augmentation:
         return x
 
 
-def plain(picture: Pixels, size: int, zoom: float = 1.0) -> Pixels:
+def plain(picture: Pixels, size: int, zoom: float = 1.0, interpolation: str = "area") -> Pixels:
     """Returns the central crop of a picture, ``zoom`` times its side, scaled to ``(size, size, 3)``, as inference sees it."""
     import cv2
 
@@ -116,5 +116,5 @@ def plain(picture: Pixels, size: int, zoom: float = 1.0) -> Pixels:
             picture = cv2.copyMakeBorder(picture, -top, -top, -left, -left, cv2.BORDER_REPLICATE).astype(np.uint8)
         else:
             picture = picture[top : height - top, left : width - left]
-    scaled = resized(picture, size, size)
+    scaled = resized(picture, size, size, interpolation)
     return np.repeat(scaled[:, :, None], 3, axis=2) if scaled.ndim == 2 else scaled

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -62,6 +63,16 @@ class Processes:
             if buffer.is_floating_point():
                 distributed.all_reduce(buffer)
                 buffer /= self.count
+
+    def gather(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """Returns the rows of all processes, one process's after another's; every process gets all of them."""
+        if self.count == 1:
+            return rows
+        from torch import distributed
+
+        parts: list[Any] = [None] * self.count
+        distributed.all_gather_object(parts, rows)
+        return np.concatenate(parts)
 
     def mean(self, numbers: Mapping[str, float]) -> dict[str, float]:
         """Averages named numbers over the processes."""

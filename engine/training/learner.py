@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 
@@ -29,7 +30,7 @@ class HeadLearner(Learner):
     """
 
     # What `deployed` makes of the network gives these, zeros where there is no such head.
-    output_names = ("probabilities", "affect")
+    output_names: ClassVar[tuple[str, ...]] = ("probabilities", "affect")
     least_size = 32
 
     def __init__(
@@ -161,10 +162,10 @@ class HeadLearner(Learner):
         self.prepare(task)
         device, model = self.torch_device(), self.model
         model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # documented, but missing in torch's overloads
-        crop, labels = self.card.crop.scale if self.card.crop else 1.0, self.card.label_set
-        change = Augmentation() if self.augment else None
-        train = Pictures(dataset, self.batch_size, crop_scale=crop, augmentation=change, seed=self.seed, labels=labels)
-        val = None if val_dataset is None else Pictures(val_dataset, self.batch_size, crop_scale=crop, labels=labels)
+        crop = self.card.crop.scale if self.card.crop else 1.0
+        seen: dict[str, Any] = {"crop_scale": crop, "labels": self.card.label_set, "interpolation": self.card.input.interpolation}
+        train = Pictures(dataset, self.batch_size, augmentation=Augmentation() if self.augment else None, seed=self.seed, **seen)
+        val = None if val_dataset is None else Pictures(val_dataset, self.batch_size, **seen)
         published = self.schedule == "published"
         recipe = Recipe(
             epochs=self.max_training_epoch,
@@ -204,15 +205,19 @@ class HeadLearner(Learner):
         return {"history": history}
 
     def eval(self, dataset: Any = None) -> dict[str, Any]:
-        """Measures what the network has heads for, over all pictures of a labelled `EmotionDataset`; returns what `measure` returns."""
+        """Measures what the network has heads for, over all pictures of a labelled `EmotionDataset`.
+
+        Returns:
+            What `measure` returns, and for frames of videos what `measure_videos` does.
+        """
         from emotion_perception.engine.datasets import Targets
-        from emotion_perception.engine.evaluation import measure, outputs_over
+        from emotion_perception.engine.evaluation import measure, measure_videos, outputs_over
 
         emotions = self.emotions(outputs_over(self, dataset))
         targets = cast("Targets", dataset.targets)
         if not self.has_classes:
             targets = Targets(np.full_like(targets.index, -1), affect=targets.affect)
-        return measure(emotions, targets)
+        return measure(emotions, targets) | (measure_videos(emotions, dataset) if self.has_classes else {})
 
 
 def check_words(name: str, value: str | None, allowed: Sequence[str | None]) -> None:
@@ -223,4 +228,4 @@ def check_words(name: str, value: str | None, allowed: Sequence[str | None]) -> 
 
 def resized_spec(spec: InputSpec, side: int) -> InputSpec:
     """Returns an input of another size, with the colours and scaling it had."""
-    return InputSpec(side, side, spec.color, spec.mean, spec.std)
+    return replace(spec, height=side, width=side)

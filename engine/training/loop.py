@@ -50,6 +50,7 @@ class Stage:
         passes_per_picture: Branches trained per picture, for the count of compute.
         patience: End the stage after so many validations in a row without a better state; None: only after ``epochs``.
         most_gradient: Longest that the gradient of all parameters together may be; a longer one is shortened. None: as long as it is.
+        observe: Told the history of the run, a row per epoch, before every epoch; a rate that depends on it is resumed exactly, too.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Stage:
     passes_per_picture: float = 1.0
     patience: int | None = None
     most_gradient: float | None = None
+    observe: Callable[[Sequence[Mapping[str, Any]]], None] | None = None
 
 
 @dataclass
@@ -150,6 +152,8 @@ class Trainer:
     def _epoch(self, stage: Stage) -> None:
         """Runs the rest of the current epoch, validates, and stores a row of history."""
         stage.prepare()
+        if stage.observe is not None:
+            stage.observe(self.at.history)
         order = stage.order(self.at.epoch)
         batches = [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
         if len(batches) > 1 and len(batches[-1]) < 2 * self.processes.count:

@@ -40,6 +40,8 @@ def settle_batch_norms(
         batches: Pictures ``(n, 3, height, width)`` as inference sees them, at least two each.
     """
     norms = {norm for module in modules for norm in module.modules() if isinstance(norm, torch.nn.modules.batchnorm._BatchNorm)}
+    if not norms:
+        return  # nor are the pictures read
     before = {norm: (norm.training, norm.momentum) for norm in norms}
     for norm in norms:
         norm.reset_running_stats()

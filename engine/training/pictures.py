@@ -49,6 +49,7 @@ class Pictures:
         augmentation: Augmentation | None = None,
         seed: int = 0,
         labels: LabelSet = AFFECTNET8,
+        interpolation: str = "area",
     ) -> None:
         """Prepares the targets; the pictures are read when asked for.
 
@@ -59,12 +60,14 @@ class Pictures:
             augmentation: Random changes to training pictures.
             seed: Seed of the augmentation.
             labels: The label set that the network counts in.
+            interpolation: How pictures are scaled, as `InputSpec` says.
         """
         if dataset.labels != labels:
             raise DatasetError(f"the data set counts in {dataset.labels.name}, expected {labels.name}; open it with those labels")
         if not len(dataset):
             raise DatasetError(f"{dataset!r} is empty; give a data set with at least one picture")
         self.dataset, self.batch_size, self.crop_scale, self.augmentation, self.seed = dataset, batch_size, crop_scale, augmentation, seed
+        self.interpolation = interpolation
         self.soft = dataset.targets.soft(len(dataset.labels))
         stand_in = self.soft @ CLASS_AFFECT if labels == AFFECTNET8 else np.full((len(dataset), 2), np.nan, np.float32)
         given = dataset.targets.affect
@@ -85,7 +88,7 @@ class Pictures:
             picture = self.dataset.picture(number)
             zoom = self.crop_scale / self.dataset.crop_scale(number)
             if epoch is None or self.augmentation is None:
-                pixels[row] = plain(picture, size, zoom)
+                pixels[row] = plain(picture, size, zoom, self.interpolation)
             else:
                 pixels[row] = self.augmentation(picture, size, (self.seed, epoch, number), zoom)
         images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div_(255.0).contiguous(memory_format=torch.channels_last)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 Rate = Callable[[float], float]
 
@@ -40,6 +40,23 @@ def warm_restarts(epochs: int, first: int, factor: int = 2, least: float = 0.0) 
             epoch, length = epoch - length, length * factor
         return least + (1.0 - least) * 0.5 * (1.0 + math.cos(math.pi * epoch / length))
 
+    return rate
+
+
+def plateau(values: Sequence[float], factor: float, patience: int, threshold: float) -> float:
+    """Returns the factor on the rate after some epochs: cut whenever ``patience`` epochs in a row brought no lower value.
+
+    Args:
+        values: Of every epoch so far, as the validation loss.
+        factor: What the rate is cut to, each time.
+        patience: Epochs without progress that are waited for.
+        threshold: Share of the lowest value so far that counts as progress.
+    """
+    rate, best, worse = 1.0, math.inf, 0
+    for value in values:
+        best, worse = (value, 0) if value < best * (1.0 - threshold) else (best, worse + 1)
+        if worse > patience:
+            rate, worse = rate * factor, 0
     return rate
 
 

@@ -48,6 +48,7 @@ class FaceFollower:
     Attributes:
         detector: Who finds the faces.
         searched: Whether the last frame was searched.
+        cut: Whether the last frame shows another shot than the one before it; not known, and False, where every frame is searched.
     """
 
     def __init__(self, detector: FaceDetector, interval_s: float = 0.25) -> None:
@@ -77,7 +78,7 @@ class FaceFollower:
 
     def reset(self) -> None:
         """Forgets the faces: the next frame is searched."""
-        self.searched = False
+        self.searched = self.cut = False
         self._faces: list[Face] = []
         self._grey: NDArray[np.uint8] | None = None
         self._searched_s = self._now_s = -math.inf
@@ -100,8 +101,10 @@ class FaceFollower:
         self._now_s = stamp_s
         copy = Reduced.of(image, self.detector.max_side if isinstance(self.detector, SharesCopy) else _MAX_SIDE_PX)
         grey = copy.grey()
-        due = not self._faces or self._unsure or stamp_s - self._searched_s >= self.interval_s
-        followed = None if due else self._followed(grey, copy.scale_xy)
+        before = self._grey
+        self.cut = before is not None and (before.shape != grey.shape or _changed(opencv("following faces"), before, grey))
+        due = self.cut or not self._faces or self._unsure or stamp_s - self._searched_s >= self.interval_s
+        followed = None if due or before is None else self._followed(before, grey, copy.scale_xy)
         self.searched = followed is None
         if followed is None:
             found = self.detector.search(copy) if isinstance(self.detector, SharesCopy) else self.detector(image)
@@ -112,12 +115,9 @@ class FaceFollower:
         self._faces, self._grey = followed[:most], grey
         return list(self._faces)
 
-    def _followed(self, grey: NDArray[np.uint8], scale_xy: NDArray[np.float64]) -> list[Face] | None:
+    def _followed(self, before: NDArray[np.uint8], grey: NDArray[np.uint8], scale_xy: NDArray[np.float64]) -> list[Face] | None:
         """Returns the known faces as they are in this frame, or None where one of them is lost."""
         cv2 = opencv("following faces")
-        before = self._grey
-        if before is None or before.shape != grey.shape or _changed(cv2, before, grey):
-            return None
         grids = _grids(self._faces, scale_xy, grey.shape)
         ends, good = _flow(cv2, before, grey, grids.reshape(-1, 2))
         starts_px, ends_px = ((points.reshape(grids.shape) + 0.5) * scale_xy for points in (grids, ends))

@@ -99,6 +99,15 @@ class VideoReader:
         """Closes the file."""
         self.close()
 
+    def count(self) -> int:
+        """Returns how many frames the file holds, without decoding them; what is damaged counts too."""
+        av = _pyav("reading video")
+        count = 0
+        with suppress(av.FFmpegError), av.open(str(self.path)) as container:
+            for packet in container.demux(container.streams[self._stream.index]):
+                count += packet.size > 0
+        return count
+
     def close(self) -> None:
         """Closes the file; damaged packets are reported now. Closing twice does no harm."""
         self._frames.close()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from emotion_perception.engine.cards import CARD_NAME, ModelCard
+from emotion_perception.engine.cards import ModelCard
 from emotion_perception.engine.errors import UsageError, WeightsError
 from emotion_perception.engine.learners import Learner
 from emotion_perception.engine.target import Emotions, FloatArray
@@ -193,12 +194,12 @@ class EmoTorchLearner(Learner):
         Raises:
             WeightsError: Missing, truncated or other files; the learner stays as it was.
         """
-        file = _published_in(Path(path or ""), self.network) if path is not None else None
+        from emotion_perception.engine.weights import load_torch, published_file
+
+        file = published_file(path, [*_NAMES[self.network], *chain(*_NAMES.values())])
         if file is None:
             super().load(path)
             return
-        from emotion_perception.engine.weights import load_torch
-
         tensors = load_torch(file, inside="model_state_dict")
         broken = next((name for name, value in tensors.items() if value.is_floating_point() and not value.isfinite().all()), None)
         if broken is not None:
@@ -214,13 +215,3 @@ class EmoTorchLearner(Learner):
         from emotion_perception.engine.downloads import fetch_published
 
         return fetch_published(CARD, path or self.temp_path, mode, url)
-
-
-def _published_in(place: Path, network: str) -> Path | None:
-    """Returns the published checkpoint that a path stands for; None for a folder written by `save`, or anything else."""
-    if place.is_file():
-        return place
-    if (place / CARD_NAME).is_file():
-        return None
-    others = [name for names in _NAMES.values() for name in names]
-    return next((place / name for name in (*_NAMES[network], *others) if (place / name).is_file()), None)

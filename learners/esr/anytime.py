@@ -62,14 +62,15 @@ class AnytimeEnsemble:
         self._confidence, self._budget_ms, self._voting = confidence, budget_ms, voting
         self._branch_ms: dict[int, float] = {}  # of one branch, by the number of faces
 
-    def __call__(self, x: FloatArray) -> dict[str, FloatArray]:
-        """Judges faces; see `Backend`.
+    def __call__(self, *inputs: NDArray[Any]) -> dict[str, FloatArray]:
+        """Judges faces, of which a network takes one array; see `Backend`.
 
         Returns:
             ``probabilities`` (n, 8) and ``affect`` (n, 2), means over the branches evaluated; ``logits`` (n, branches, 8) and
             ``branch_affect`` (n, branches, 2), NaN for those that were not.
         """
-        check_layout(x)
+        check_layout(inputs)
+        (x,) = inputs
         started = time.perf_counter()
         total, done = sum(self._sizes), 0
         rows = np.arange(len(x))

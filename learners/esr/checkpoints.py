@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 from collections.abc import Mapping
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from emotion_perception.engine.cards import ModelCard, WeightFile
 from emotion_perception.engine.errors import UsageError, WeightsError
-from emotion_perception.engine.weights import check_shapes, digest_of, folder_reading, folder_update, load_torch
+from emotion_perception.engine.weights import check_shapes, digest_of, folder_reading, folder_update, load_torch, write_torch
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -122,7 +121,7 @@ def write_published(
     existing = _branch_files(folder, branch_name).values() if folder.is_dir() else []
     with folder_update(folder, stale=[file.name for file in existing]) as staging:
         for file_name, part in zip(names, parts, strict=True):
-            _write_torch(part, staging / file_name)
+            write_torch(part, staging / file_name)
         metadata = _metadata(staging, names, _is_diversified(parts[0]), card)
         (staging / f"{name}.json").write_text(json.dumps(metadata, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return folder
@@ -175,16 +174,6 @@ def _split(tensors: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
             "expected a base and branches 0, 1, ...; give the network's state_dict()"
         )
     return [base, *(branches[number] for number in range(len(branches)))]
-
-
-def _write_torch(part: Mapping[str, Tensor], file: Path) -> None:
-    import torch
-
-    # Clones: of a view, torch stores the whole tensor behind it. Through memory: torch's own writer hides why it cannot write.
-    plain = {key: value.detach().cpu().contiguous().clone() for key, value in part.items()}
-    content = io.BytesIO()
-    torch.save(plain, content)
-    file.write_bytes(content.getbuffer())
 
 
 def _is_diversified(base: Mapping[str, Tensor]) -> bool:

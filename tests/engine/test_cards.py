@@ -61,8 +61,9 @@ def test_a_card_knows_its_label_set() -> None:
         ({"input": InputSpec(48, 48, "grb")}, "card of 'toy': input InputSpec(height=48, width=48, color='grb'"),
         ({"input": InputSpec(0, 48)}, "card of 'toy': input InputSpec(height=0"),
         ({"input": InputSpec(48, 48, std=(1.0, 0.0, 1.0))}, "has a wrong colour order, size or std"),
+        ({"input": InputSpec(48, 48, interpolation="cubic")}, "interpolation is 'cubic', expected one of area, bicubic"),
     ],
-    ids=["perceives", "crop", "licence", "color", "size", "std"],
+    ids=["perceives", "crop", "licence", "color", "size", "std", "interpolation"],
 )
 def test_a_card_that_could_not_be_true_is_refused(changes: dict[str, Any], text: str) -> None:
     with pytest.raises(WeightsError) as caught:
@@ -75,8 +76,8 @@ def test_a_scene_needs_no_crop() -> None:
     assert CARD.with_(perceives="scene", crop=None).crop is None
 
 
-@pytest.mark.parametrize("digest", ["sha256:" + "0f" * 32, "git-blob:" + "9e" * 20])
-def test_digests_of_both_kinds_are_taken(digest: str) -> None:
+@pytest.mark.parametrize("digest", ["sha256:" + "0f" * 32, "git-blob:" + "9e" * 20, None])
+def test_digests_of_both_kinds_and_none_are_taken(digest: str | None) -> None:
     assert WeightFile("a", "https://example.org/a", digest).digest == digest
 
 

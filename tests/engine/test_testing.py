@@ -301,6 +301,13 @@ def test_watched_counts_and_acts_once() -> None:
     at: list[int] = []
     watched = Watched(DrawnFaces(Toy.card.label_set), 3, lambda: at.append(watched.reads))
     for i in range(8):
-        watched.picture(i)
+        watched.dataset.picture(i)
     assert (watched.reads, at) == (8, [3])
-    assert len(watched) == 8
+    assert watched.dataset.subset([1])[0][1].data == 1
+    assert watched.reads == 9
+
+
+def test_a_case_with_clips_leaves_out_what_is_about_pictures() -> None:
+    names = [p.id for p in parametrize(Case("talk", clips=list)).args[1]]
+    assert names == [f"talk-{check.__name__}" for check in CHECKS if check not in testing.PICTURE_CHECKS]
+    assert "check_infer_tells_bgr_from_rgb" in {check.__name__ for check in testing.PICTURE_CHECKS}

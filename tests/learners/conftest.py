@@ -28,11 +28,11 @@ class Golden:
         self.cases: dict[str, dict[str, Any]] = {case["name"]: case for case in self.page["cases"]}
 
     def fill(self, model: nn.Module, weights: Mapping[str, Any]) -> None:
-        """Fills every floating tensor of a network by the formula and checks the page's sums and samples of them."""
+        """Fills all floating tensors of a network but fixed tables by the formula, and checks the page's sums and samples of them."""
         filled = {
             key: formula_weight(key, tuple(value.shape), weights["seed"], weights["gains"])
             for key, value in model.state_dict().items()
-            if value.is_floating_point()
+            if value.is_floating_point() and key != "positional_encoder.pe"
         }
         check = weights["check"]
         assert sum(value.size for value in filled.values()) == check["n_filled_values"]
@@ -73,6 +73,10 @@ class Golden:
             assert picture[:, 5, 7].tolist() == check["pixel_y5_x7"]
             pictures.append(picture)
         return torch.from_numpy(np.stack(pictures)).float() / 255.0
+
+    def tensor(self, key: str, shape: Sequence[int], seed: int) -> torch.Tensor:
+        """Makes values in [-1, 1) by the formula, float32."""
+        return torch.from_numpy(formula_values(key, math.prod(shape), seed).reshape(shape)).float()
 
 
 def formula_values(key: str, count: int, seed: int) -> np.ndarray:

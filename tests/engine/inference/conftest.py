@@ -8,6 +8,7 @@ from torch import nn
 
 from emotion_perception.engine.cards import CropSpec, InputSpec, ModelCard
 from emotion_perception.engine.inference import export_onnx
+from emotion_perception.engine.learners import Learner
 
 OUTPUTS = ("logits", "affect")
 
@@ -66,6 +67,27 @@ def two_heads() -> TwoHeads:
 @pytest.fixture
 def model() -> TwoHeads:
     return two_heads()
+
+
+@pytest.fixture(scope="session")
+def learner(card) -> Learner:
+    """A learner of that card, without weights: enough to make what its network takes."""
+
+    toy = card
+
+    class Toy(Learner):
+        card = toy
+        output_names = OUTPUTS
+
+        def build_model(self, card):
+            return two_heads()
+
+        def emotions(self, outputs): ...
+        def fit(self, *given, **named): ...
+        def eval(self, dataset=None): ...
+        def download(self, *given, **named): ...
+
+    return Toy()
 
 
 @pytest.fixture(scope="session")

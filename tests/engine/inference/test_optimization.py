@@ -169,8 +169,8 @@ def test_parity_is_what_one_counts_by_hand():
     assert found["affect"] == pytest.approx({"max": 0.3, "mean": 0.1})
     assert "affect" not in parity(emotions([one]), emotions([one]))
     assert broken(found, Tolerance(0.4, agreement=0.5)) == ""
-    assert "affect differ by up to 0.3 on 2 pictures, expected at most 0.25" in broken(found, Tolerance(0.25, 0.5))
-    assert "50.0 % of 2 pictures get the same class, expected at least 98 %" in broken(found, Tolerance(0.4))
+    assert "affect differ by up to 0.3 on 2 inputs, expected at most 0.25" in broken(found, Tolerance(0.25, 0.5))
+    assert "50.0 % of 2 inputs get the same class, expected at least 98 %" in broken(found, Tolerance(0.4))
     assert "nan" in broken(found | {"affect": {"max": float("nan"), "mean": 0.0}}, Tolerance(1.0, 0.0))
 
 

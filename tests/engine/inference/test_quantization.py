@@ -8,6 +8,7 @@ from torch import nn
 
 from emotion_perception.engine.errors import WeightsError
 from emotion_perception.engine.inference import OnnxBackend, export_onnx
+from emotion_perception.engine.inference.backends import rows
 from emotion_perception.engine.inference.calibration import calibration_set
 from emotion_perception.engine.inference.quantization import Int8, to_half
 
@@ -34,8 +35,8 @@ def pooled(card, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def pictures(card):
-    return calibration_set(card)
+def pictures(learner):
+    return calibration_set(learner)
 
 
 def written(content, file):
@@ -55,8 +56,8 @@ def test_int8_answers_nearly_as_fp32_and_keeps_card_names_and_dynamic_batch(pool
     assert (backend.card, backend.precision, backend.name) == (card, "int8", "onnxruntime cpu int8")
     assert entries(file)["emotion_perception.format"] == entries(pooled)["emotion_perception.format"] == "1"
     for count in (1, 3, 20):
-        x = pictures.check[:count]
-        expected, answers = full(x), backend(x)
+        x = rows(pictures.check, slice(count))
+        expected, answers = full(*x), backend(*x)
         for name in expected:
             assert answers[name].shape == expected[name].shape
             assert answers[name].dtype == np.float32
@@ -77,7 +78,7 @@ def test_int8_weights_have_seven_bits_so_that_sums_fit_sixteen(pooled, pictures,
 
 def test_relu_comes_before_the_pool_and_answers_stay(pooled, pictures, tmp_path):
     int8 = Int8(pooled, pictures.ranges, tmp_path)
-    before, after = (OnnxBackend(file, ("logits", "affect"), "cpu")(pictures.check) for file in (pooled, tmp_path / "prepared.onnx"))
+    before, after = (OnnxBackend(file, ("logits", "affect"), "cpu")(*pictures.check) for file in (pooled, tmp_path / "prepared.onnx"))
     np.testing.assert_array_equal(before["logits"], after["logits"])
     order = [node.op_type for node in onnx.load(tmp_path / "prepared.onnx").graph.node if node.op_type in ("Conv", "Relu", "MaxPool")]
     assert order[:6] == ["Conv", "Relu", "MaxPool", "Conv", "Relu", "MaxPool"]
@@ -93,8 +94,8 @@ def test_kept_layers_stay_fp32_and_all_kept_answers_as_before(pooled, pictures, 
         tensors = onnx.load_from_string(int8.content(kept)).graph.initializer
         assert sum(tensor.data_type == onnx.TensorProto.INT8 and len(tensor.dims) == 4 for tensor in tensors) == still
     backend = OnnxBackend(written(int8.content(list(int8.layers)), tmp_path / "kept.onnx"), ("logits",), "cpu")
-    expected = OnnxBackend(pooled, ("logits",), "cpu")(pictures.check)["logits"]
-    np.testing.assert_allclose(backend(pictures.check)["logits"], expected, atol=1e-5)
+    expected = OnnxBackend(pooled, ("logits",), "cpu")(*pictures.check)["logits"]
+    np.testing.assert_allclose(backend(*pictures.check)["logits"], expected, atol=1e-5)
 
 
 class Spoiled(Pooled):
@@ -119,13 +120,14 @@ def test_sensitivity_finds_the_layers_that_int8_spoils(card, pictures, tmp_path)
     file = export_onnx(Spoiled().eval(), tmp_path / "model.onnx", card, ("logits", "affect"))
     full = OnnxBackend(file, ("logits", "affect"), "cpu")
     int8 = Int8(file, pictures.ranges, tmp_path)
-    changes = {int8.layers[node]: change for node, change in int8.sensitivity(full, pictures.check[:8], tmp_path, ("logits", "affect"))}
+    few = rows(pictures.check, slice(8))
+    changes = {int8.layers[node]: change for node, change in int8.sensitivity(full, few, tmp_path, ("logits", "affect"))}
     assert min(changes["first"], changes["second"]) > 10 * changes["third"]  # both touch what is rounded away
     blamed = [node for node, name in int8.layers.items() if name != "third"]
 
     def difference(kept):
-        answers = OnnxBackend(written(int8.content(kept), tmp_path / "some.onnx"), ("logits",), "cpu")(pictures.check)["logits"]
-        return np.abs(answers - full(pictures.check)["logits"]).max()
+        answers = OnnxBackend(written(int8.content(kept), tmp_path / "some.onnx"), ("logits",), "cpu")(*pictures.check)["logits"]
+        return np.abs(answers - full(*pictures.check)["logits"]).max()
 
     assert difference(blamed) < 0.1 * difference([])
 
@@ -160,8 +162,8 @@ def test_a_sum_of_layers_is_int8_and_one_with_a_constant_is_not(card, pictures, 
 
     assert int8_sums([]) == [True, False]
     assert int8_sums(list(int8.layers)) == [False, False]
-    answers = OnnxBackend(written(int8.content(), tmp_path / "int8.onnx"), ("logits",), "cpu")(pictures.check)["logits"]
-    expected = OnnxBackend(file, ("logits",), "cpu")(pictures.check)["logits"]
+    answers = OnnxBackend(written(int8.content(), tmp_path / "int8.onnx"), ("logits",), "cpu")(*pictures.check)["logits"]
+    expected = OnnxBackend(file, ("logits",), "cpu")(*pictures.check)["logits"]
     assert np.abs(answers - expected).max() < 0.1 * np.abs(expected).max()
 
 
@@ -172,8 +174,8 @@ def test_half_has_half_the_size_float32_ends_and_the_same_card(pooled, pictures,
     assert {tensor.data_type for tensor in proto.graph.initializer if len(tensor.dims) == 4} == {onnx.TensorProto.FLOAT16}
     backend = OnnxBackend(file, ("logits", "affect"), "cpu", "toy")
     assert (backend.card, backend.precision) == (card, "fp16")
-    expected = OnnxBackend(pooled, ("logits", "affect"), "cpu")(pictures.check)
-    np.testing.assert_allclose(backend(pictures.check)["logits"], expected["logits"], atol=5e-3)
+    expected = OnnxBackend(pooled, ("logits", "affect"), "cpu")(*pictures.check)
+    np.testing.assert_allclose(backend(*pictures.check)["logits"], expected["logits"], atol=5e-3)
     assert capfd.readouterr() == ("", "")
 
 

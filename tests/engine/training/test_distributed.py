@@ -35,7 +35,7 @@ def test_two_processes_make_the_same_updates_as_one(small, tmp_path, root):
     program = tmp_path / "program.py"
     program.write_text(
         textwrap.dedent(f"""
-            import importlib.util, sys, torch
+            import importlib.util, sys, numpy as np, torch
             from pathlib import Path
             spec = importlib.util.spec_from_file_location("support", {str(conftest)!r})
             support = importlib.util.module_from_spec(spec)
@@ -51,7 +51,8 @@ def test_two_processes_make_the_same_updates_as_one(small, tmp_path, root):
             folder = Path(sys.argv[1]) / str(processes.count)
             log = RunLog(folder if processes.rank == 0 else None)
             history = run.trainer([run.stage(epochs=3, loss=loss, optimizer=optimizer)], folder, processes=processes, log=log).run()
-            torch.save({{"state": run.state(), "history": history}}, folder / f"rank{{processes.rank}}.pt")
+            rows = processes.gather(np.full((processes.rank + 1, 2), processes.rank)).tolist()
+            torch.save({{"state": run.state(), "history": history, "rows": rows}}, folder / f"rank{{processes.rank}}.pt")
         """)
     )
     environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo"}
@@ -67,5 +68,7 @@ def test_two_processes_make_the_same_updates_as_one(small, tmp_path, root):
     assert [row["rows"] for row in one["history"]] == [8.0] * 3
     assert [row["rows"] for row in first["history"]] == [4.0] * 3
     assert first["history"] == second["history"]
+    assert first["rows"] == second["rows"] == [[0, 0], [1, 1], [1, 1]]
+    assert one["rows"] == [[0, 0]]
     np.testing.assert_allclose([row["loss"] for row in first["history"]], [row["loss"] for row in one["history"]], rtol=1e-5)
     assert sorted(path.name for path in (tmp_path / "2").iterdir() if path.suffix == ".jsonl") == ["history.jsonl"]

@@ -239,6 +239,34 @@ def test_a_crop_copies_little_of_a_large_frame() -> None:
     assert peak < 2e6  # the frame has 36 MB
 
 
+def keys_matrix(before: int, after: int) -> np.ndarray:
+    """The weights of MATLAB's bicubic imresize along one axis: Keys's kernel, stretched where the picture shrinks, mirrored borders cut."""
+    stretch = max(before / after, 1.0)
+    centre = (np.arange(after) + 0.5) * before / after - 0.5
+    x = np.abs(np.arange(before)[None] - centre[:, None]) / stretch
+    near, far = 1.5 * x**3 - 2.5 * x**2 + 1.0, -0.5 * x**3 + 2.5 * x**2 - 4.0 * x + 2.0
+    weights = np.where(x <= 1.0, near, np.where(x <= 2.0, far, 0.0))
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("size", [(90, 130), (20, 31), (45, 200)])
+def test_bicubic_is_keys_filter_with_antialiasing(size: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(1).random((*size, 3), dtype=np.float32) * np.float32(0.5) + np.float32(0.25)
+    expected = np.einsum("yi,xj,ijc->yxc", keys_matrix(size[0], 40), keys_matrix(size[1], 50), pixels)
+    np.testing.assert_allclose(resized(pixels, 40, 50, "bicubic"), expected, atol=1e-5)
+    np.testing.assert_allclose(resized(pixels[:, :, 0], 40, 50, "bicubic"), expected[:, :, 0], atol=1e-5)
+    whole = np.rint(255 * pixels).astype(np.uint8)
+    assert np.abs(resized(whole, 40, 50, "bicubic") - 255 * expected).max() < 2.0
+    assert resized(whole, *size, "bicubic") is whole
+
+
+def test_the_card_says_how_a_network_s_pictures_are_scaled() -> None:
+    pixels = np.random.default_rng(2).integers(0, 256, (64, 80, 3)).astype(np.uint8)
+    area, bicubic = (network_input([pixels], InputSpec(24, 24, interpolation=word))[0] for word in ("area", "bicubic"))
+    np.testing.assert_array_equal(bicubic, resized(pixels, 24, 24, "bicubic").transpose(2, 0, 1) / np.float32(255.0))
+    assert np.abs(area - bicubic).max() > 0.01
+
+
 def test_a_wrong_box_or_border_is_refused() -> None:
     image = Image(np.zeros((9, 9, 3), np.uint8))
     with pytest.raises(InputError, match="NaN or infinite"):
