@@ -1,0 +1,1 @@
+"""What EmoTx says of a clip over time, and what it attends to; as numbers and as pictures."""
