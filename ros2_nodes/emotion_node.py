@@ -1,4 +1,4 @@
-"""What the nodes for faces and for scenes share: life cycle, pictures in, one worker, diagnostics. Written once for both runtimes."""
+"""What all nodes that judge emotions share: life cycle, pictures in, one worker, diagnostics. Written once for both runtimes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from emotion_perception.engine.errors import InputError, UsageError
 from emotion_perception.ros2_nodes.diagnostics import Statistics, status_array
@@ -28,17 +28,20 @@ from emotion_perception.ros2_nodes.runtime import (
 from emotion_perception.ros2_nodes.worker import Worker
 
 if TYPE_CHECKING:
+    from emotion_perception.engine.clip_pipeline import ClipPipeline
     from emotion_perception.engine.data import Image
     from emotion_perception.engine.learners import Learner
     from emotion_perception.engine.pipeline import Pipeline
     from emotion_perception.engine.target import FrameResult
+
+P = TypeVar("P", bound="Pipeline | ClipPipeline")
 
 _RESULT_DEPTH = 10
 # A message about every frame would say nothing new thirty times a second.
 _THROTTLE_S = 5.0
 
 
-class EmotionNode(LifecycleNode):
+class EmotionNode(LifecycleNode, Generic[P]):
     """Base of the nodes: configure loads and warms up the model, activate subscribes, one worker judges the newest picture.
 
     A picture that cannot be used or judged is counted and said, and never ends the node. Nothing is published without the header of
@@ -65,7 +68,7 @@ class EmotionNode(LifecycleNode):
         self.settings = Settings(self, [*common(learner), *table])
         self.statistics = Statistics()
         self.learner: Learner | None = None
-        self._pipeline: Pipeline | None = None
+        self._pipeline: P | None = None
         self._worker: Worker | None = None
         self._subscription: Any = None
         self._outputs: dict[str, Any] = {}
@@ -79,7 +82,7 @@ class EmotionNode(LifecycleNode):
 
     # ---- what each node brings ----------------------------------------------------------------------------------------
 
-    def make_pipeline(self, learner: Learner) -> Pipeline | None:
+    def make_pipeline(self, learner: Learner) -> P | None:
         """Makes what judges the pictures, as the parameters say; None where no whole pictures are judged."""
         raise NotImplementedError
 

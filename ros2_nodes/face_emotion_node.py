@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from emotion_perception.ros2_nodes.emotion_node import EmotionNode
 from emotion_perception.ros2_nodes.face_topics import KINDS, TrackedFaces
+from emotion_perception.ros2_nodes.finding import Finder
 from emotion_perception.ros2_nodes.hri_faces import QOS_WORDS, HriFaces
 from emotion_perception.ros2_nodes.messages import detections, opendr_hypothesis, text
 from emotion_perception.ros2_nodes.parameters import for_faces
@@ -17,13 +18,12 @@ if TYPE_CHECKING:
     from emotion_perception.engine.learners import Learner
     from emotion_perception.engine.pipeline import Pipeline
     from emotion_perception.engine.target import FrameResult
-    from emotion_perception.engine.vision.faces import HaarDetector, YuNetDetector
 
 # After so long without a picture, nobody is known to be there.
 _GONE_S = 2.0
 
 
-class FaceEmotionNode(EmotionNode):
+class FaceEmotionNode(EmotionNode["Pipeline"]):
     """Finds, tracks and judges the faces in a camera's newest picture, or judges the faces that another node tracks."""
 
     perceives: ClassVar[str] = "face"
@@ -37,7 +37,7 @@ class FaceEmotionNode(EmotionNode):
         """
         self._tracked: TrackedFaces | None = None
         self._hri: HriFaces | None = None
-        self._detector: YuNetDetector | HaarDetector | None = None
+        self._finder: Finder | None = None
         self._worked_s = 0.0
         super().__init__(learner, for_faces(), **options)
 
@@ -48,22 +48,9 @@ class FaceEmotionNode(EmotionNode):
         if self.settings["input"] == "ros4hri":
             return None
         from emotion_perception.engine.pipeline import Pipeline
-        from emotion_perception.engine.vision.faces import create_detector
 
-        detector = create_detector(
-            self.settings["detector"],
-            min_score=self.settings["detector_score"],
-            min_size_px=self.settings["min_face_px"],
-            max_side=self.settings["search_size_px"],
-        )
-        self._detector = detector
-        return Pipeline(
-            learner,
-            detector,
-            max_faces=self.settings["max_faces"],
-            smoothing_s=self.settings["smoothing_s"],
-            search_interval_s=self.settings["search_interval_s"],
-        )
+        self._finder = Finder(self.settings)
+        return Pipeline(learner, self._finder.detector, smoothing_s=self.settings["smoothing_s"])
 
     def make_outputs(self) -> None:
         """Makes the topics; what a crop cannot tell, its place in a picture, is only published for a camera."""
@@ -104,11 +91,11 @@ class FaceEmotionNode(EmotionNode):
 
     def release(self) -> None:
         """Frees the detector."""
-        self._tracked = self._hri = self._detector = None
+        self._tracked = self._hri = self._finder = None
 
     def more_values(self) -> dict[str, str]:
         """Returns the detector in use, which need not be the one wished for."""
-        return {"detector": "-" if self._detector is None else self._detector.name}
+        return {"detector": "-" if self._finder is None else self._finder.detector.name}
 
     # ---- in the worker ------------------------------------------------------------------------------------------------
 
@@ -121,12 +108,10 @@ class FaceEmotionNode(EmotionNode):
             return
         (picture,) = messages.values()
         image = self.converted(picture)
-        if image is None or self._pipeline is None or self._detector is None:
+        if image is None or self._pipeline is None or self._finder is None:
             return
-        self._pipeline.max_faces, self._pipeline.smoothing_s = self.settings["max_faces"], self.settings["smoothing_s"]
-        self._pipeline.search_interval_s = self.settings["search_interval_s"]
-        self._detector.score_threshold, self._detector.max_side = self.settings["detector_score"], self.settings["search_size_px"]
-        self._detector.min_size_px = self.settings["min_face_px"]
+        self._finder.obey(self._pipeline)
+        self._pipeline.smoothing_s = self.settings["smoothing_s"]
         result, header = self._pipeline(image), picture.header
         self.publish("detections", lambda: detections(result, header))
         self._publish_opendr(result)

@@ -34,7 +34,7 @@ class FacePublishers:
     cycle.
     """
 
-    def __init__(self, node: EmotionNode, kinds: Sequence[str]) -> None:
+    def __init__(self, node: EmotionNode[Any], kinds: Sequence[str]) -> None:
         """Starts without faces.
 
         Args:
@@ -77,7 +77,7 @@ class FacePublishers:
 class TrackedFaces:
     """Publishes the faces of a camera's pictures as ROS4HRI wants them."""
 
-    def __init__(self, node: EmotionNode, kinds: Sequence[str], crop: CropSpec | None, crop_size_hw: tuple[int, int]) -> None:
+    def __init__(self, node: EmotionNode[Any], kinds: Sequence[str], crop: CropSpec | None, crop_size_hw: tuple[int, int]) -> None:
         """Makes the list's publisher.
 
         Args:

@@ -23,7 +23,7 @@ QOS_WORDS = "reliable, volatile, depth 10"
 class HriFaces:
     """Subscribes to the crops of all tracked faces and judges the newest of each in one batch, as they are."""
 
-    def __init__(self, node: EmotionNode, publish_expression: bool) -> None:
+    def __init__(self, node: EmotionNode[Any], publish_expression: bool) -> None:
         """Starts without faces.
 
         Args:

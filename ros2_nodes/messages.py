@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from emotion_perception.engine.clips import ClipResult
 from emotion_perception.engine.errors import EmotionPerceptionError
 from emotion_perception.engine.labels import LabelSet, concept
 from emotion_perception.engine.target import BoundingBox, Category, FaceEmotion, FrameResult
@@ -89,21 +90,43 @@ def hypotheses(category: Category, labels: LabelSet) -> list[Any]:
 
 def detections(result: FrameResult, header: Any) -> Any:
     """Returns ``vision_msgs/Detection2DArray``: per face its box in pixels, its id and every class; empty when nobody is there."""
-    one, with_pose = message("vision_msgs/msg/Detection2D"), message("vision_msgs/msg/ObjectHypothesisWithPose")
-    found = []
-    for face in result.faces:
-        detection = one(header=header, results=[with_pose(hypothesis=each) for each in hypotheses(face.category, result.labels)])
-        x, y = face.box.center_xy
-        detection.bbox.center.position.x, detection.bbox.center.position.y = float(x), float(y)
-        detection.bbox.size_x, detection.bbox.size_y = float(face.box.width), float(face.box.height)
-        detection.id = "" if face.track_id is None else face_id(face.track_id)
-        found.append(detection)
+    names = ["" if face.track_id is None else face_id(face.track_id) for face in result.faces]
+    found = [_detection(face.box, name, face.category, result.labels, header) for name, face in zip(names, result.faces, strict=True)]
     return message("vision_msgs/msg/Detection2DArray")(header=header, detections=found)
+
+
+def clip_detections(result: ClipResult, header: Any) -> Any:
+    """Returns ``vision_msgs/Detection2DArray`` of the characters that the clip's last picture shows, each with every class."""
+    found = []
+    for name, box in result.boxes.items():
+        category = result.category(name)
+        if category is not None:
+            found.append(_detection(box, name, category, result.labels, header))
+    return message("vision_msgs/msg/Detection2DArray")(header=header, detections=found)
+
+
+def _detection(box: BoundingBox, name: str, category: Category, labels: LabelSet, header: Any) -> Any:
+    with_pose = message("vision_msgs/msg/ObjectHypothesisWithPose")
+    results = [with_pose(hypothesis=each) for each in hypotheses(category, labels)]
+    detection = message("vision_msgs/msg/Detection2D")(header=header, results=results, id=name)
+    x, y = box.center_xy
+    detection.bbox.center.position.x, detection.bbox.center.position.y = float(x), float(y)
+    detection.bbox.size_x, detection.bbox.size_y = float(box.width), float(box.height)
+    return detection
 
 
 def classification(result: FrameResult, header: Any) -> Any:
     """Returns ``vision_msgs/Classification`` of a whole picture: every class with its probability."""
-    results = hypotheses(result.faces[0].category, result.labels) if result.faces else []
+    return _classification(result.faces[0].category if result.faces else None, result.labels, header)
+
+
+def clip_classification(result: ClipResult, header: Any) -> Any:
+    """Returns ``vision_msgs/Classification`` of a clip's scene: every class with its probability; none where it was not judged."""
+    return _classification(result.category(), result.labels, header)
+
+
+def _classification(category: Category | None, labels: LabelSet, header: Any) -> Any:
+    results = hypotheses(category, labels) if category is not None else []
     return message("vision_msgs/msg/Classification")(header=header, results=results)
 
 

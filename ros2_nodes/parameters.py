@@ -133,7 +133,6 @@ def common(learner: str) -> list[Setting]:
             choices=("best_effort", "reliable"),
         ),
         Setting("image_depth", 5, "Pictures that may wait for the callback, which only keeps the newest.", 1, 100),
-        Setting("smoothing_s", 0.3, "Time constant of the smoothing, in seconds; 0 = off.", 0.0, 60.0, live=True),
         Setting("max_rate_hz", 0.0, "Most pictures judged per second; 0 = no limit.", 0.0, 1000.0, live=True),
         Setting("no_frame_warning_s", 5.0, "Warn after so many seconds without a picture; 0 = never.", 0.0, 3600.0, live=True),
         Setting("publish_result", True, "Publish ~/result, the whole result as JSON."),
@@ -142,15 +141,14 @@ def common(learner: str) -> list[Setting]:
     ]
 
 
-def for_faces() -> list[Setting]:
-    """Returns what a node for faces has beside the parameters of `common`."""
+def smoothing() -> list[Setting]:
+    """Returns what a node that judges single pictures has beside the parameters of `common`."""
+    return [Setting("smoothing_s", 0.3, "Time constant of the smoothing, in seconds; 0 = off.", 0.0, 60.0, live=True)]
+
+
+def finding() -> list[Setting]:
+    """Returns what a node that finds faces has beside the parameters of `common`."""
     return [
-        Setting(
-            "input",
-            "camera",
-            "Where faces come from; ros4hri = the crops of another node's /humans/faces/tracked instead of an own detector.",
-            choices=("camera", "ros4hri"),
-        ),
         Setting("detector", "auto", "Face detector; auto = YuNet where it can be had, else Haar.", choices=("auto", "yunet", "haar")),
         Setting("detector_score", 0.6, "Least score of a face.", 0.0, 1.0, live=True),
         Setting("search_size_px", 320, "Longer side of the copy searched for faces; more finds smaller faces.", 64, 4096, live=True),
@@ -164,12 +162,44 @@ def for_faces() -> list[Setting]:
         ),
         Setting("min_face_px", 20.0, "Faces with a shorter longer side are left out, in pixels of the picture.", 0.0, 4096.0, live=True),
         Setting("max_faces", 16, "Most faces judged in one picture; those with the best scores are kept.", 1, 1000, live=True),
+        Setting("publish_detections", True, "Publish ~/detections."),
+    ]
+
+
+def for_faces() -> list[Setting]:
+    """Returns what the node for faces has beside the parameters of `common`."""
+    return [
+        Setting(
+            "input",
+            "camera",
+            "Where faces come from; ros4hri = the crops of another node's /humans/faces/tracked instead of an own detector.",
+            choices=("camera", "ros4hri"),
+        ),
+        *smoothing(),
+        *finding(),
         Setting("contempt_word", "contempt", "What /humans/faces/<id>/expression says for contempt, which hri_msgs lacks.", live=True),
         Setting("crop_width", 128, "Width of the published crops, in pixels.", 16, 2048),
         Setting("crop_height", 128, "Height of the published crops, in pixels.", 16, 2048),
         Setting("publish_roi", True, "Publish /humans/faces/<id>/roi."),
         Setting("publish_cropped", True, "Offer /humans/faces/<id>/cropped, cut only while somebody listens."),
         Setting("publish_expression", True, "Publish /humans/faces/<id>/expression."),
-        Setting("publish_detections", True, "Publish ~/detections."),
         Setting("opendr_topics", False, "Publish OpenDR's topics as well, for those who migrate."),
+    ]
+
+
+def for_clips() -> list[Setting]:
+    """Returns what the node for clips has beside the parameters of `common`."""
+    return [
+        Setting("window_s", 20.0, "Length of the clip that is judged: the last so many seconds.", 1.0, 100.0),
+        Setting("judge_every_s", 1.0, "Least time between two judgements, in seconds.", 0.0, 60.0, live=True),
+        Setting("num_chars", 0, "Most faces judged at once, those seen longest first; 0 = as many as the network knows.", 0, 100),
+        Setting("backbones", "", "Folder with the weights of what turns pictures, faces and words into features; empty = the usual place."),
+        Setting("speech", "", "Topic of recognised speech; empty = none."),
+        Setting(
+            "speech_type",
+            "live_speech",
+            "Type of that topic: hri_msgs/LiveSpeech, of which the final text is used, or std_msgs/String.",
+            choices=("live_speech", "string"),
+        ),
+        *finding(),
     ]

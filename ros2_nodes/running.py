@@ -22,24 +22,22 @@ from emotion_perception.ros2_nodes.runtime import (
 )
 
 
-def node_class(learner: str) -> Callable[[str], EmotionNode]:
+def node_class(learner: str) -> Callable[[str], EmotionNode[Any]]:
     """Returns the class of the node for a learner, by what its card says it perceives.
 
     Raises:
-        UsageError: Unknown learner, or one for clips.
+        UsageError: Unknown learner.
     """
     from emotion_perception.engine.registry import learner_class
+    from emotion_perception.ros2_nodes.clip_emotion_node import ClipEmotionNode
     from emotion_perception.ros2_nodes.face_emotion_node import FaceEmotionNode
     from emotion_perception.ros2_nodes.scene_emotion_node import SceneEmotionNode
 
-    perceives = learner_class(learner).card.perceives
-    classes: dict[str, Callable[[str], EmotionNode]] = {"face": FaceEmotionNode, "scene": SceneEmotionNode}
-    if perceives not in classes:
-        raise UsageError(f"learner {learner!r} perceives a {perceives}; there are nodes for a {' and a '.join(classes)}")
-    return classes[perceives]
+    classes: dict[str, Callable[[str], EmotionNode[Any]]] = {"face": FaceEmotionNode, "scene": SceneEmotionNode, "clip": ClipEmotionNode}
+    return classes[learner_class(learner).card.perceives]
 
 
-def run_program(make: Callable[[str], EmotionNode], words: Sequence[str], default: str | None = None) -> int:
+def run_program(make: Callable[[str], EmotionNode[Any]], words: Sequence[str], default: str | None = None) -> int:
     """Runs a node with the words of a command line: an optional learner, and ROS arguments.
 
     Args:
@@ -62,7 +60,7 @@ def run_program(make: Callable[[str], EmotionNode], words: Sequence[str], defaul
     return 0
 
 
-def run_node(make: Callable[[], EmotionNode], words: Sequence[str]) -> None:
+def run_node(make: Callable[[], EmotionNode[Any]], words: Sequence[str]) -> None:
     """Runs a node until SIGINT or SIGTERM.
 
     With the parameter ``autostart`` it configures and activates itself; where that fails it stays, unconfigured, to be tried again.
@@ -78,7 +76,7 @@ def run_node(make: Callable[[], EmotionNode], words: Sequence[str]) -> None:
         init(args=list(words))
     except Exception as error:  # of the runtime's own kinds
         raise _refused(error) from None
-    node: EmotionNode | None = None
+    node: EmotionNode[Any] | None = None
     engine = logging.getLogger("emotion_perception")
     try:
         try:
@@ -104,7 +102,7 @@ def run_node(make: Callable[[], EmotionNode], words: Sequence[str]) -> None:
         try_shutdown()
 
 
-def _spin(node: EmotionNode) -> None:
+def _spin(node: EmotionNode[Any]) -> None:
     """Spins until the graph is left; what a callback raises is said, and ends nothing.
 
     rclpy raises where a life cycle service is asked for a transition that there is not, from the state that the node is in.

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from emotion_perception.ros2_nodes.emotion_node import EmotionNode
 from emotion_perception.ros2_nodes.messages import classification, text
+from emotion_perception.ros2_nodes.parameters import smoothing
 
 if TYPE_CHECKING:
     from emotion_perception.engine.learners import Learner
     from emotion_perception.engine.pipeline import Pipeline
 
 
-class SceneEmotionNode(EmotionNode):
+class SceneEmotionNode(EmotionNode["Pipeline"]):
     """Judges a camera's newest picture as a whole."""
 
     perceives: ClassVar[str] = "scene"
@@ -26,7 +27,7 @@ class SceneEmotionNode(EmotionNode):
             learner: Registered name of the learner: default of the parameter ``learner``, and of the node's name.
             options: Passed on to the runtime's `LifecycleNode`.
         """
-        super().__init__(learner, [], **options)
+        super().__init__(learner, smoothing(), **options)
 
     def make_pipeline(self, learner: Learner) -> Pipeline:
         """Makes the pipeline, which needs no detector."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from launch.actions import DeclareLaunchArgument, EmitEvent, OpaqueFunction, RegisterEventHandler
@@ -20,13 +21,15 @@ SWITCH = ["true", "false"]
 LEVELS = ["debug", "info", "warn", "error", "fatal"]
 
 
-def describe(learner: str, executable: str = "face_emotion_node") -> LaunchDescription:
+def describe(learner: str, executable: str = "face_emotion_node", own: Mapping[str, str] | None = None) -> LaunchDescription:
     """Returns what a launch file starts; `ros2 launch --show-args` lists the arguments.
 
     Args:
         learner: Registered name of the learner; that of the node, and of its file in ``config/``.
         executable: The node's program.
+        own: Parameters of text that only this node has -> what they are; each becomes an argument.
     """
+    more = own or {}
     file = PathJoinSubstitution([FindPackageShare("emotion_perception"), "config", f"{learner}.yaml"])
     return LaunchDescription(
         [
@@ -55,19 +58,20 @@ def describe(learner: str, executable: str = "face_emotion_node") -> LaunchDescr
                 choices=LEVELS,
                 description="Least level that is logged.",
             ),
-            OpaqueFunction(function=partial(start, learner=learner, executable=executable)),
+            *(DeclareLaunchArgument(name, default_value="", description=words) for name, words in more.items()),
+            OpaqueFunction(function=partial(start, learner=learner, executable=executable, own=tuple(more))),
         ]
     )
 
 
-def start(context: LaunchContext, learner: str, executable: str) -> list[LaunchDescriptionEntity]:
+def start(context: LaunchContext, learner: str, executable: str, own: Sequence[str]) -> list[LaunchDescriptionEntity]:
     """Returns the node and what activates it, now that the arguments are known."""
 
     def given(name: str) -> str:
         return LaunchConfiguration(name).perform(context)
 
     # An argument that was left out must not hide what the file says. Values are text, also where they look like numbers.
-    overrides = {name: ParameterValue(given(name), value_type=str) for name in ("weights", "device") if given(name)}
+    overrides = {name: ParameterValue(given(name), value_type=str) for name in ("weights", "device", *own) if given(name)}
     node = LifecycleNode(
         package="emotion_perception",
         executable=executable,

@@ -5,9 +5,13 @@ from __future__ import annotations
 import random
 import socket
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
+
+PATIENCE_S = 60.0
 
 # Above 101 the domain's ports lie where Linux takes those of ordinary connections from.
 _DOMAINS = range(1, 101)
@@ -46,3 +50,38 @@ def ros_domain(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
         if module is not None:
             module.try_shutdown()
     held.close()
+
+
+@pytest.fixture
+def start(ros_domain: int) -> Iterator[Callable[..., Any]]:
+    """Makes a node of this process, with parameters as on the command line; it is closed in the end."""
+    from emotion_perception.ros2_nodes import runtime
+
+    made: list[Any] = []
+
+    def make(kind: Callable[..., Any], name: str, /, **parameters: object) -> Any:
+        words = [word for each, value in parameters.items() for word in ("-p", f"{each}:={value}")]
+        runtime.init(args=["test", "--ros-args", *words])
+        made.append(kind(name))
+        return made[0]
+
+    yield make
+    for node in made:
+        node.close()
+        node.destroy_node()
+    runtime.try_shutdown()
+
+
+@pytest.fixture
+def until() -> Callable[[list[Any], Callable[[], Any]], None]:
+    """Spins nodes in turn until a condition holds."""
+    from emotion_perception.ros2_nodes import runtime
+
+    def spin(nodes: list[Any], condition: Callable[[], Any]) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while not condition():
+            assert time.monotonic() < deadline, "waited in vain"
+            for node in nodes:
+                runtime.spin_once(node, timeout_sec=0.02)
+
+    return spin

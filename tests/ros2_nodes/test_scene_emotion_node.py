@@ -1,28 +1,26 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from emotion_perception.engine.errors import UsageError
 from emotion_perception.engine.learners import Learner
 from emotion_perception.learners.esr import FacialEmotionLearner
 
 pytest.importorskip("emotion_perception.ros2_nodes.runtime", exc_type=ImportError)
 
 from emotion_perception.ros2_nodes import runtime
+from emotion_perception.ros2_nodes.clip_emotion_node import ClipEmotionNode
 from emotion_perception.ros2_nodes.face_emotion_node import FaceEmotionNode
 from emotion_perception.ros2_nodes.images import from_rgb
 from emotion_perception.ros2_nodes.messages import message
 from emotion_perception.ros2_nodes.running import node_class
 from emotion_perception.ros2_nodes.scene_emotion_node import SceneEmotionNode
 
-PATIENCE_S = 60.0
 SUCCESS, FAILURE = runtime.TransitionCallbackReturn.SUCCESS, runtime.TransitionCallbackReturn.FAILURE
 
 
@@ -49,34 +47,7 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("emotion_perception.engine.registry.learner_class", classes.__getitem__)
 
 
-@pytest.fixture
-def start(ros_domain: int, registered: None) -> Iterator[Callable[..., Any]]:
-    """Makes a node of this process, with parameters as on the command line; it is closed in the end."""
-    made: list[Any] = []
-
-    def make(kind: Callable[..., Any], name: str, /, **parameters: str) -> Any:
-        words = [word for each, value in parameters.items() for word in ("-p", f"{each}:={value}")]
-        runtime.init(args=["test", "--ros-args", *words])
-        made.append(kind(name))
-        return made[0]
-
-    yield make
-    for node in made:
-        node.close()
-        node.destroy_node()
-    runtime.try_shutdown()
-
-
-def until(nodes: list[Any], condition: Callable[[], Any]) -> None:
-    """Spins nodes in turn until a condition holds."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        for node in nodes:
-            runtime.spin_once(node, timeout_sec=0.02)
-
-
-def test_a_scene_is_judged_as_a_whole(start: Callable[..., Any]) -> None:
+def test_a_scene_is_judged_as_a_whole(start: Callable[..., Any], until: Callable[..., None], registered: None) -> None:
     node = start(SceneEmotionNode, "toy-scene")
     assert node.get_name() == "toy_scene"  # names on the graph have no hyphens
     onlooker = runtime.Node("onlooker")
@@ -109,7 +80,9 @@ def test_a_scene_is_judged_as_a_whole(start: Callable[..., Any]) -> None:
     assert node.learner is None
 
 
-def test_a_node_refuses_a_learner_that_perceives_something_else(start: Callable[..., Any], capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_node_refuses_a_learner_that_perceives_something_else(
+    start: Callable[..., Any], registered: None, capfd: pytest.CaptureFixture[str]
+) -> None:
     node = start(FaceEmotionNode, "esr", learner="toy-scene")
     assert node.trigger_configure() == FAILURE
     said = capfd.readouterr().err
@@ -121,5 +94,4 @@ def test_a_node_refuses_a_learner_that_perceives_something_else(start: Callable[
 def test_the_card_chooses_the_node(registered: None) -> None:
     assert node_class("esr") is FaceEmotionNode
     assert node_class("toy-scene") is SceneEmotionNode
-    with pytest.raises(UsageError, match=r"toy-clip.*perceives a clip"):
-        node_class("toy-clip")
+    assert node_class("toy-clip") is ClipEmotionNode

@@ -45,6 +45,7 @@ MESSAGES: dict[str, str] = {
         "uint8 UNDEFINED=0\nuint8 FEMALE=1\nuint8 MALE=2\nuint8 OTHER=3\n"
         "std_msgs/Header header\nuint8 age\nfloat32 age_confidence\nuint8 gender\nfloat32 gender_confidence"
     ),
+    "hri_msgs/msg/LiveSpeech": "std_msgs/Header header\nstring incremental\nstring final\nfloat64 confidence\nstring language",
     "hri_msgs/msg/IdsMatch": (
         "int8 UNSET=0\nint8 PERSON=1\nint8 FACE=2\nint8 BODY=3\nint8 VOICE=4\n"
         "string id1\nint8 id1_type\nstring id2\nint8 id2_type\nfloat32 confidence"
