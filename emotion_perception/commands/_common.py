@@ -185,7 +185,7 @@ def open_learner(
         UsageError: Unknown learner, or no weights were given and it has none of its own.
         WeightsError: The folder is not one of this learner.
     """
-    from emotion_perception.commands._settings import parse_settings
+    from emotion_perception.commands._settings import given_settings
     from emotion_perception.engine.registry import learner_class
 
     cls = learner_class(name)
@@ -195,12 +195,21 @@ def open_learner(
             f"learner {name!r} has no default weights; give --weights DIR (emotion-perception download {name} may bring published ones)"
         )
     with waiting(f"loading {name}"):
-        learner = cls(**{"device": device, "backend": backend, **arguments, **parse_settings(cls, settings or ())})
+        learner = cls(**{"device": device, "backend": backend, **arguments, **given_settings(cls, settings or (), folder)})
         learner.load(folder)
     if stream:
         with waiting(f"finding the fastest way to run {name} here, once"):
             learner.tune()
     return learner
+
+
+def refuse_clips(name: str) -> None:
+    """Refuses a learner for clips where pictures are judged; the `UsageError` says which commands are for clips."""
+    from emotion_perception.engine.registry import learner_class
+
+    if learner_class(name).card.perceives == "clip":
+        commands = f"timeline for a video, features for what {name} reads of it, or node {name} for a stream"
+        raise UsageError(f"learner {name!r} judges clips and this command pictures; use emotion-perception {commands}")
 
 
 def open_detector(name: str, learner: Learner, search_px: int | None = None) -> FaceDetector | None:

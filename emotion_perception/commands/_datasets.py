@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from emotion_perception.engine.datasets import EmotionDataset
     from emotion_perception.engine.labels import LabelSet
 
-KINDS = "ferplus, fer2013, affectnet, affectnet-dimensional, rafdb, ckplus, muxspace, csv or folder"
+KINDS = "ferplus, fer2013, affectnet, affectnet-dimensional, rafdb, ckplus, muxspace, csv, folder or videos"
 # Kinds that always come in a training and a validation part.
 PARTED = ("ferplus", "affectnet", "affectnet-dimensional", "muxspace")
 

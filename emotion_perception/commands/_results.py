@@ -1,8 +1,7 @@
-"""Where frame results go: a CSV table and JSON lines, written row by row and put in place when the command ends well."""
+"""Where frame results go: a table and JSON lines, written row by row and put in place when the command ends well."""
 
 from __future__ import annotations
 
-import csv
 import json
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,44 +10,47 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 import typer
 
 from emotion_perception.commands._common import plain
+from emotion_perception.engine.rows import RowWriter
 from emotion_perception.engine.storage import atomic_write
 from emotion_perception.engine.target import BoundingBox, Category, FaceEmotion, FrameResult
 
 if TYPE_CHECKING:
     from emotion_perception.engine.labels import LabelSet
 
-CsvOption = Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write a table: one row per face.")]
+CsvOption = Annotated[
+    Path | None, typer.Option("--csv", metavar="FILE", help="Write a table, one row per face: CSV, or Parquet if FILE ends in .parquet.")
+]
 JsonlOption = Annotated[Path | None, typer.Option("--jsonl", metavar="FILE", help="Write JSON lines: one object per picture or frame.")]
+_KINDS: dict[str, type] = {"frame": int, "track_id": int, "emotion": str}
 
 
 class ResultFiles:
-    """A CSV and a JSON lines file, either of which may be absent; a context manager. After an error neither is there."""
+    """A table and a JSON lines file, either of which may be absent; a context manager. After an error neither is there."""
 
     def __init__(self, table: Path | None, lines: Path | None, labels: LabelSet, source: str = "") -> None:
         """Keeps where to write.
 
         Args:
-            table: CSV file, or None.
+            table: CSV or Parquet file, or None.
             lines: JSON lines file, or None.
             labels: The label set of the results; it makes the columns of the table.
             source: Name of an additional first column and key that says where a result comes from; none if empty.
         """
-        self._paths = (table, lines)
         self._source = source
-        self._columns = ([source] if source else []) + _columns(labels)
+        self._rows = None if table is None else RowWriter(table, ({source: str} if source else {}) | _columns(labels))
+        self._path = lines
         self._stack = ExitStack()
-        self._rows: csv.DictWriter[str] | None = None
         self._lines: IO[str] | None = None
 
     def __enter__(self) -> ResultFiles:
         """Opens the files."""
         with ExitStack() as stack:
-            table, lines = (None if path is None else stack.enter_context(_opened(stack, path)) for path in self._paths)
+            if self._rows is not None:
+                stack.enter_context(self._rows)
+            if self._path is not None:
+                part = stack.enter_context(atomic_write(self._path))
+                self._lines = stack.enter_context(part.open("w", encoding="utf-8", newline=""))
             self._stack = stack.pop_all()
-        if table is not None:
-            self._rows = csv.DictWriter(table, self._columns, extrasaction="ignore")
-            self._rows.writeheader()
-        self._lines = lines
         return self
 
     def __exit__(self, *error: Any) -> None:
@@ -59,18 +61,15 @@ class ResultFiles:
         """Adds the result of one picture or frame."""
         own = {self._source: source} if self._source else {}
         if self._rows is not None:
-            self._rows.writerows(own | row for row in result.rows())
+            self._rows.write(own | row for row in result.rows())
         if self._lines is not None:
             self._lines.write(json.dumps(plain(own | result.to_dict()), ensure_ascii=False) + "\n")
 
 
-def _opened(stack: ExitStack, path: Path) -> IO[str]:
-    return stack.enter_context(atomic_write(path)).open("w", encoding="utf-8", newline="")
-
-
-def _columns(labels: LabelSet) -> list[str]:
-    """Returns the columns of `FrameResult.rows`, which a table needs before its first face."""
+def _columns(labels: LabelSet) -> dict[str, type]:
+    """Returns the columns of `FrameResult.rows`, which a table needs before its first face, with their types."""
     import numpy as np
 
     category = Category(0, labels.words[0], 0.0, np.zeros(len(labels), np.float32))
-    return list(FrameResult((FaceEmotion(BoundingBox(0, 0, 0, 0), category),), "", labels, 1, 1).rows()[0])
+    columns = FrameResult((FaceEmotion(BoundingBox(0, 0, 0, 0), category),), "", labels, 1, 1).rows()[0]
+    return {name: _KINDS.get(name, float) for name in columns}

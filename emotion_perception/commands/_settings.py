@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emotion_perception.engine.errors import UsageError, unknown_name
+from emotion_perception.engine.settings import SETTINGS_NAME
 
 if TYPE_CHECKING:
     from emotion_perception.engine.learners import Learner
@@ -36,6 +38,20 @@ def parse_settings(cls: type[Learner], words: Sequence[str]) -> dict[str, Any]:
             raise unknown_name(f"setting of {cls.card.learner}", name, known)
         values[name] = _value(known[name], text.strip())
     return values
+
+
+def given_settings(cls: type[Learner], words: Sequence[str], weights: Path | None = None) -> dict[str, Any]:
+    """Reads ``name=value`` words as constructor arguments, of a learner with settings of its own as those.
+
+    Args:
+        cls: The learner's class.
+        words: As `parse_settings` takes them.
+        weights: Folder of weights; the settings that a training wrote beside them are those that the words change.
+    """
+    if cls.settings_class is None:
+        return parse_settings(cls, words)
+    beside = None if weights is None else weights / SETTINGS_NAME
+    return {"settings": cls.settings_class.read(beside if beside is not None and beside.is_file() else None, words)}
 
 
 def _parameters(cls: type[Learner]) -> list[inspect.Parameter]:

@@ -26,6 +26,7 @@ from emotion_perception.commands._common import (
     print_fields,
     print_json,
     progress,
+    refuse_clips,
 )
 
 EXAMPLES = (
@@ -58,6 +59,7 @@ def run(
     from emotion_perception.engine.pipeline import Pipeline
     from emotion_perception.ros2_nodes.bag import STORAGES, RecordedImages, ResultBag, judge_bag
 
+    refuse_clips(learner)
     choice("--storage", storage, STORAGES)
     results = ResultBag(target, f"/{(node or learner).strip('/')}", storage)
     with RecordedImages(source, topic) as images:

@@ -9,7 +9,16 @@ from typing import Annotated, Any
 
 import typer
 
-from emotion_perception.commands._common import DeviceOption, JsonOption, WeightsOption, note, print_json, print_table, waiting
+from emotion_perception.commands._common import (
+    DeviceOption,
+    JsonOption,
+    WeightsOption,
+    note,
+    print_json,
+    print_table,
+    refuse_clips,
+    waiting,
+)
 from emotion_perception.commands._datasets import KINDS, open_optional
 from emotion_perception.engine.errors import UsageError
 
@@ -59,6 +68,7 @@ def run(
     from emotion_perception.engine.evaluation.benchmark_report import footprint_table, notes, speed_table, video_table, write_benchmark
     from emotion_perception.engine.evaluation.variants import prepare
 
+    refuse_clips(learner)
     sizes = _numbers(batches)
     if pictures is not None and dataset is not None:
         raise UsageError("--dataset and --data go together, and --pictures without; give both, or one folder, or none")

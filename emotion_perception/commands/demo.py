@@ -19,6 +19,7 @@ from emotion_perception.commands._common import (
     note,
     open_learner,
     print_table,
+    refuse_clips,
     waiting,
 )
 from emotion_perception.commands.predict import make_judge, save_annotated, table_rows
@@ -48,6 +49,7 @@ def run(
     import emotion_perception.engine
     from emotion_perception.engine.data import Image
 
+    refuse_clips(learner)
     photo = Path(emotion_perception.engine.__file__).parent / "assets" / "astronaut.png"
     image = Image.open(photo)
     model = open_learner(learner, weights, device)

@@ -22,6 +22,7 @@ from emotion_perception.commands._common import (
     plain,
     print_json,
     print_table,
+    refuse_clips,
     waiting,
 )
 from emotion_perception.engine.data import Image
@@ -59,6 +60,7 @@ def run(
     from emotion_perception.engine.evaluation.report import write_json
     from emotion_perception.engine.registry import learner_class
 
+    refuse_clips(learner)
     choice("--detector", detector, (*DETECTORS, "none"))
     wanted = [learner_class(learner).card.label_set.index(word) for word in classes or ()]
     image = Image.open(picture)
@@ -80,7 +82,7 @@ def run(
     if json:
         print_json(found)
     else:
-        print_table(("face", "emotion", "confidence", "branches that disagree"), rows)
+        print_table((model.card.perceives, "emotion", "confidence", "branches that disagree"), rows)
 
 
 def _inputs(model: Learner, image: Image, detector: str) -> Iterator[tuple[list[float] | None, NDArray[np.uint8]]]:

@@ -18,6 +18,7 @@ from emotion_perception.commands._common import (
     open_learner,
     print_json,
     print_table,
+    refuse_clips,
     waiting,
 )
 from emotion_perception.commands._datasets import KINDS, open_part, part_of
@@ -89,6 +90,7 @@ def run(
     from emotion_perception.engine.evaluation.limits import Limit, require_attributes
     from emotion_perception.engine.registry import learner_class
 
+    refuse_clips(learner)
     given = (("max-gap", max_gap), ("min-ratio", min_ratio), ("min-worst", min_worst))
     limits = [Limit.parse(kind, text) for kind, texts in given for text in texts or ()]
     if not (train_split or train_data) and (drop_leaks or max_leak is not None):

@@ -43,7 +43,7 @@ def run(
         typer.Option(
             "--calibration",
             metavar="FOLDER",
-            help="Pictures for the ranges of int8 (a face model: face crops), instead of the bundled ones.",
+            help="Pictures for the ranges of int8 (a face model: face crops), instead of the bundled ones; of clips, their data set.",
         ),
     ] = None,
     dataset: Annotated[
@@ -62,18 +62,26 @@ def run(
     with TemporaryDirectory(prefix="emotion_perception.") as scratch:
         model = open_learner(learner, weights, device, temp_path=scratch, backend="torch")
         logging.getLogger("emotion_perception").setLevel(logging.INFO)  # progress comes through the log
-        model.optimize(precision=precision, calibration=calibration, labelled=labelled)
+        model.optimize(precision=precision, calibration=_calibration(model, calibration), labelled=labelled)
         folder = model.save(out)
     report = json_module.loads((folder / REPORT_NAME).read_text(encoding="utf-8"))
     if json:
         print_json({"folder": folder, **report})
         return
-    print_fields(_fields(report))
-    note(f"run it with: emotion-perception predict PICTURES --learner {learner} --weights {out}")
+    clips = model.card.perceives == "clip"
+    print_fields(_fields(report, "clips" if clips else "pictures"))
+    note(f"run it with: emotion-perception {'timeline VIDEO' if clips else f'predict PICTURES --learner {learner}'} --weights {out}")
 
 
-def _fields(report: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what a person wants to know, in words."""
+def _calibration(model: Any, folder: Path | None) -> Any:
+    """Returns what the ranges of int8 are taken from: a folder of pictures, or the training clips in it."""
+    if folder is None or model.settings_class is None:
+        return folder
+    return model.settings.with_(data_path=str(folder)).open("train")
+
+
+def _fields(report: Mapping[str, Any], things: str) -> dict[str, Any]:
+    """Returns what a person wants to know, in words; ``things`` are what the learner judges."""
     check, labelled, layers = report["check"], report["labelled"], report["layers"]
     fields: dict[str, Any] = {
         "model": report["title"],
@@ -85,12 +93,12 @@ def _fields(report: Mapping[str, Any]) -> dict[str, Any]:
     if layers is not None:
         fields["layers in int8"] = layers["int8"]
         fields["kept in fp32"] = [f"{entry['layer']}: {entry['why']}" for entry in layers["kept_in_fp32"]] or "none"
-        fields["calibrated on"] = f"{report['calibration']['pictures']} pictures: {report['calibration']['source']}"
-    fields["checked on"] = f"{check['pictures']} pictures: {check['source']}"
+        fields["calibrated on"] = f"{report['calibration']['pictures']} {things}: {report['calibration']['source']}"
+    fields["checked on"] = f"{check['pictures']} {things}: {check['source']}"
     fields["same class"] = f"{check['agreement']:.1%}"
-    for name in ("probabilities", "affect"):
-        if name in check:
-            fields[name] = f"differ by {check[name]['mean']:.2g} on average, {check[name]['max']:.2g} at most"
+    for name, difference in check.items():
+        if isinstance(difference, dict):
+            fields[name] = f"differ by {difference['mean']:.2g} on average, {difference['max']:.2g} at most"
     if labelled is not None:
         before, after = labelled["before"], labelled["after"]
         pictures = f" on {before['pictures']} pictures"

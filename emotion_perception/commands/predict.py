@@ -27,6 +27,7 @@ from emotion_perception.commands._common import (
     print_json,
     print_table,
     progress,
+    refuse_clips,
 )
 from emotion_perception.commands._results import CsvOption, JsonlOption, ResultFiles
 from emotion_perception.engine.data import Image
@@ -58,6 +59,7 @@ def run(
     json: JsonOption = False,
 ) -> None:
     """Perceives emotions in pictures and prints a row per face: file, face, box, emotion, confidence, valence and arousal."""
+    refuse_clips(learner)
     choice("--detector", detector, (*DETECTORS, "none"))
     files = find_pictures(pictures)
     targets = save_targets(files, save) if save else []
@@ -90,7 +92,7 @@ def run(
     if json:
         print_json(found)
     elif rows:
-        print_table(("file", "face", "box", "emotion", "confidence", "valence", "arousal"), rows)
+        print_table(("file", model.card.perceives, "box", "emotion", "confidence", "valence", "arousal"), rows)
     if save and len(failures) < len(files):
         note(f"annotated pictures are in {save}")
     for failure in failures:

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from emotion_perception.commands._common import DeviceOption, SetOption, note, print_table
+from emotion_perception.commands._common import DeviceOption, SetOption, note, print_fields, print_table
+from emotion_perception.commands._configured import check_kind, list_skipped, read_settings, refuse, skipped_lines, split_named
 from emotion_perception.commands._datasets import KINDS, PARTED, hold_out, open_part
 from emotion_perception.commands._settings import parse_settings, settings_of
+from emotion_perception.engine.settings import SETTINGS_NAME
 
 if TYPE_CHECKING:
     from emotion_perception.engine.datasets import EmotionDataset
@@ -19,10 +21,12 @@ if TYPE_CHECKING:
 
 EXAMPLES = (
     "emotion-perception train esr --dataset ferplus --data FERPlus --epochs 9 --output runs/esr",
-    "emotion-perception train esr --dataset folder --data my_pictures --set momentum=0.95",
+    "emotion-perception train esr --dataset folder --data my_pictures momentum=0.95",
     "emotion-perception train esr --dataset ferplus --data FERPlus --per-class all --dataset folder --data more --per-class 500",
+    "emotion-perception train emotx --data data --output runs/emotx top_k=25 scene_feat_type=mvit_v1 wandb.logging=True",
     "torchrun --nproc_per_node 2 -m emotion_perception train esr --dataset ferplus --data FERPlus",
 )
+_MOST_COLUMNS = 12
 # Option -> the names a learner's constructor may give it, best first.
 _OPTIONS = {
     "epochs": ("max_training_epoch", "epochs", "iters"),
@@ -36,8 +40,15 @@ _OPTIONS = {
 
 def run(
     learner: Annotated[str, typer.Argument(metavar="LEARNER", help="Registered name of the learner.")],
-    dataset: Annotated[list[str], typer.Option("--dataset", metavar="KIND", help=f"{KINDS}. Give it, with --data, once per data set.")],
-    data: Annotated[list[Path], typer.Option("--data", metavar="PATH", help="Where the data set lies: folder, zip file or table.")],
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Options of the learner, as --set takes them.")
+    ] = None,
+    dataset: Annotated[
+        list[str] | None, typer.Option("--dataset", metavar="KIND", help=f"{KINDS}. Give it, with --data, once per data set.")
+    ] = None,
+    data: Annotated[
+        list[Path] | None, typer.Option("--data", metavar="PATH", help="Where the data set lies: folder, zip file or table.")
+    ] = None,
     split: Annotated[
         list[str] | None, typer.Option("--split", metavar="PART", help="Part to train on, once per data set; train where a set has parts.")
     ] = None,
@@ -67,6 +78,9 @@ def run(
         Path | None, typer.Option("--weights", metavar="DIR", help="Start from these weights instead of fresh ones.")
     ] = None,
     settings: SetOption = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", metavar="FILE", help="YAML with settings, for a learner that has some (emotx).")
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume/--no-resume", help="Go on with an unfinished run in the output folder, or refuse a used one.")
     ] = True,
@@ -77,26 +91,48 @@ def run(
     from emotion_perception.engine.registry import learner_class
 
     cls = learner_class(learner)
+    options = [*(settings or []), *(words or [])]
     given = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed, "schedule": schedule, "branches": branches}
-    arguments = {"device": device} | _arguments(cls, given) | parse_settings(cls, settings or [])
     if not resume and output.is_dir() and any(output.iterdir()):
         raise UsageError(f"--no-resume: {str(output)!r} holds a run already; give another --output, or empty it")
-    train, valid = _open(cls, dataset, data, split or [], per_class or [], (val_dataset, val_data, val_split), seed or 0)
+    if cls.settings_class is not None or config is not None:
+        read = read_settings(cls, config, options, data or [], {k: given[k] for k in ("epochs", "batch_size", "lr", "seed")})
+        refuse(cls, {"schedule": schedule, "branches": branches, "per-class": per_class, "val-dataset": val_dataset})
+        check_kind(cls, dataset or [])
+        arguments: dict[str, Any] = {"device": device, "settings": read}
+        train = read.open(split_named(split[0] if split else None, "train"))
+        valid = (read if val_data is None else read.with_(data_path=str(val_data))).open(split_named(val_split, "val"))
+    else:
+        arguments = {"device": device} | _arguments(cls, given) | parse_settings(cls, options)
+        train, valid = _open(cls, dataset or [], data or [], split or [], per_class or [], (val_dataset, val_data, val_split), seed or 0)
     first = int(os.environ.get("RANK", "0")) == 0  # under torchrun every process trains and the first one speaks
     model = cls(**arguments)
     if weights is not None:
         model.load(weights)
     if first:
         logging.getLogger("emotion_perception").setLevel(logging.INFO)  # progress comes through the log
-        note(f"training {learner} on {len(train)} pictures, validating on {len(valid)}; logs in {output}")
+        kind = "pictures" if cls.settings_class is None else "clips"
+        note(f"training {learner} on {len(train)} {kind}, validating on {len(valid)}; logs in {output}")
     outcome = model.fit(train, valid, logging_path=str(output), silent=not first)
     if not first:
         return
     saved = model.save(output / "weights")
-    rows = outcome.get("history", [])[-1:]
-    if rows:
-        print_table(list(rows[0]), [list(row.values()) for row in rows])
+    if cls.settings_class is not None:
+        arguments["settings"].write(saved / SETTINGS_NAME)
+        list_skipped(skipped_lines([train, valid]), output / "skipped.txt")
+    _print_row(outcome.get("history", []))
     typer.echo(str(saved))
+
+
+def _print_row(history: list[dict[str, Any]]) -> None:
+    """Prints the numbers of the last epoch."""
+    if not history:
+        return
+    row = history[-1]
+    if len(row) <= _MOST_COLUMNS:
+        print_table(list(row), [list(row.values())])
+    else:
+        print_fields(row)
 
 
 def _arguments(cls: type[Learner], given: dict[str, Any]) -> dict[str, Any]:
@@ -128,6 +164,8 @@ def _open(
     from emotion_perception.engine.datasets import ConcatDataset
     from emotion_perception.engine.errors import UsageError
 
+    if not kinds:
+        raise UsageError("got no data set; give --dataset KIND and --data PATH, once per data set")
     if len(places) != len(kinds) or not {len(splits), len(most)} <= {0, len(kinds)}:
         counts = f"{len(kinds)} --dataset, {len(places)} --data, {len(splits)} --split and {len(most)} --per-class"
         raise UsageError(f"got {counts}; give --data once per --dataset, --split and --per-class either not at all or once per --dataset")

@@ -26,6 +26,7 @@ from emotion_perception.commands._common import (
     print_json,
     print_table,
     progress,
+    refuse_clips,
 )
 from emotion_perception.commands._results import CsvOption, JsonlOption, ResultFiles
 
@@ -61,6 +62,7 @@ def run(
     from emotion_perception.engine.vision.drawing import draw
     from emotion_perception.engine.vision.video import VideoWriter, read_video
 
+    refuse_clips(learner)
     if save is not None and save.resolve() == file.resolve():
         raise UsageError(f"--save {str(save)!r} is the video itself; give another name")
     seen: dict[int | None, FaceSummary] = {}
@@ -84,7 +86,8 @@ def run(
                 writer.write(frame, image.stamp_s)
             frames += 1
             advance(1)
-    faces = [{"face": track, **summary.to_dict()} for track, summary in seen.items()]
+    what = model.card.perceives
+    faces = [{what: track, **summary.to_dict()} for track, summary in seen.items()]
     if json:
         print_json({"file": str(file), "learner": learner, "frames": frames, "fps": source.fps, "faces": faces})
     elif faces:
@@ -105,7 +108,7 @@ class FaceSummary:
         self.first_s: float | None = None
         self.last_s: float | None = None
         self.words: dict[str, int] = {}
-        self.affect = [0.0, 0.0]
+        self.affect: tuple[float, float] | None = None
 
     def add(self, face: Any, stamp_s: float | None) -> None:
         """Counts one frame in which the face was judged."""
@@ -114,11 +117,12 @@ class FaceSummary:
         self.last_s = stamp_s
         self.words[face.category.description] = self.words.get(face.category.description, 0) + 1
         if face.valence is not None:
-            self.affect[0] += face.valence
-            self.affect[1] += face.arousal
+            valence, arousal = self.affect or (0.0, 0.0)
+            self.affect = valence + face.valence, arousal + face.arousal
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns times, the most frequent emotion with its share of the frames, and the mean affect."""
+        """Returns times, the most frequent emotion with its share of the frames, and the mean affect, None where a model has none."""
         word, count = max(self.words.items(), key=lambda item: item[1])
         numbers = {"from_s": self.first_s, "to_s": self.last_s, "frames": self.frames, "emotion": word, "share": count / self.frames}
-        return numbers | {"valence": self.affect[0] / self.frames, "arousal": self.affect[1] / self.frames}
+        valence, arousal = (None, None) if self.affect is None else (value / self.frames for value in self.affect)
+        return numbers | {"valence": valence, "arousal": arousal}

@@ -28,6 +28,7 @@ from emotion_perception.commands._common import (
     note,
     open_detector,
     open_learner,
+    refuse_clips,
 )
 from emotion_perception.commands._results import CsvOption, JsonlOption, ResultFiles
 
@@ -64,6 +65,7 @@ def run(
     from emotion_perception.engine.vision.drawing import draw
     from emotion_perception.engine.vision.video import VideoWriter, camera
 
+    refuse_clips(learner)
     with ExitStack() as stack:
         newest = stack.enter_context(NewestFrame(camera(index)))
         model = open_learner(learner, weights, device, backend, settings, stream=True)

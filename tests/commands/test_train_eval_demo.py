@@ -20,8 +20,7 @@ TINY = (
     0.01,
     "--set",
     "input_size=54",
-    "--set",
-    "branch_share=1",
+    "branch_share=1",  # a word by itself is an option, too
 )
 
 
