@@ -12,7 +12,7 @@ from emotion_perception.learners.emotx.features.backbones.catalogue import FACES
 
 logger = logging.getLogger(__name__)
 
-MODES = ("backbones", "features", "synthetic")  # beside "pretrained", which the card describes
+MODES = ("backbones", "features", "synthetic", "synthetic-small")  # beside "pretrained", which the card describes
 PRETRAINED = {
     "EmoTx_Top10.pt": shared("EUVbB6Mbwy5OpzAoqAz0jxYBsiUCach0dbeTaZWyE9316Q"),
     "EmoTx_Top25.pt": shared("ETiTg6kxt89JrJgFV0jkOGkBPXW7f36CxpW2vi_2VrLzYQ"),
@@ -43,7 +43,8 @@ def fetch(mode: str, path: str | Path, url: str | None = None) -> Path:
 
     Args:
         mode: ``backbones``: the six backbones, RoBERTa and its fine-tuned versions. ``features``: the archive of MovieGraphs' features
-            by default, 167 GB. ``synthetic``: a small MovieGraphs, made here.
+            by default, 167 GB. ``synthetic``: a small MovieGraphs, made here; ``synthetic-small``: one
+            that is trained on in about a minute.
         path: Folder; a folder of the mode's name is made in it.
         url: Another folder that holds the files: http, https, file, or a local path; an address that ends in the name of one of the
             mode's files fetches that file only.
@@ -59,10 +60,10 @@ def fetch(mode: str, path: str | Path, url: str | None = None) -> Path:
     if mode not in MODES:
         raise unknown_name("download mode", mode, ("pretrained", *MODES))
     folder = Path(path) / mode
-    if mode == "synthetic":
-        from emotion_perception.learners.emotx.moviegraphs import write_synthetic
+    if mode.startswith("synthetic"):
+        from emotion_perception.learners.emotx.moviegraphs import SMALL, write_synthetic
 
-        write_synthetic(folder)
+        write_synthetic(folder, **(SMALL if mode == "synthetic-small" else {}))
         return folder
     errors: list[DownloadError] = []
     for name, addresses in _wanted(mode, url).items():

@@ -1,17 +1,14 @@
 """A small MovieGraphs that is made up, in the published layout, with known structure: to try everything without 167 GB.
 
-From the command line::
-
-    python -m emotion_perception.learners.emotx.moviegraphs.synthetic DIR
+From the command line: ``emotion-perception download emotx --mode synthetic --path DIR``, or ``synthetic-small``.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import pickle
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -278,17 +275,3 @@ def _write_pickles(file: Path, *contents: object) -> None:
 def _write_json(file: Path, content: object) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def main(words: Sequence[str] | None = None) -> None:
-    """Writes one from the command line."""
-    parser = argparse.ArgumentParser(description="Writes a small synthetic MovieGraphs in the published layout.")
-    parser.add_argument("folder", type=Path, help="folder to make")
-    parser.add_argument("--small", action="store_true", help="one that is trained on in about a minute")
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args(words)
-    write_synthetic(options.folder, seed=options.seed, **(SMALL if options.small else {}))
-
-
-if __name__ == "__main__":
-    main()

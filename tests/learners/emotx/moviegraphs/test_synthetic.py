@@ -12,10 +12,11 @@ from sklearn.metrics import average_precision_score
 
 from emotion_perception.engine.errors import StorageError, UsageError
 from emotion_perception.engine.labels import MOVIEGRAPHS10, MOVIEGRAPHS25
+from emotion_perception.learners.emotx import EmoTxLearner
 from emotion_perception.learners.emotx.clips import ClipFeatures
 from emotion_perception.learners.emotx.moviegraphs import MovieGraphs, write_synthetic
 from emotion_perception.learners.emotx.moviegraphs.pickles import read_pickles
-from emotion_perception.learners.emotx.moviegraphs.synthetic import LEARNABLE_FROM, main
+from emotion_perception.learners.emotx.moviegraphs.synthetic import LEARNABLE_FROM
 
 SIZE = {"movies": 3, "scenes": 6, "face_feat_type": "generic", "seed": 1}
 
@@ -57,10 +58,10 @@ def test_it_has_three_parts_in_the_published_layout(written: Path) -> None:
     assert texts | graphs | others <= found
 
 
-def test_the_command_writes_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("emotion_perception.learners.emotx.moviegraphs.synthetic.SMALL", {"movies": 3, "scenes": 1})
-    main([str(tmp_path / "made"), "--small", "--seed", "5"])
-    assert json.loads((tmp_path / "made" / "synthetic.json").read_text())["seed"] == 5
+def test_the_learner_downloads_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emotion_perception.learners.emotx.moviegraphs.SMALL", {"movies": 3, "scenes": 1})
+    made = EmoTxLearner().download(tmp_path, mode="synthetic-small")
+    assert (made, json.loads((made / "synthetic.json").read_text())["seed"]) == (tmp_path / "synthetic-small", 0)
 
 
 def summary(clip: ClipFeatures, person: str) -> np.ndarray:
