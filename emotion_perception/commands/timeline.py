@@ -41,8 +41,14 @@ def run(
     scene: Annotated[str | None, typer.Option("--scene", metavar="MOVIE/SCENE", help="Which of its scenes.")] = None,
     weights: WeightsOption = None,
     output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder for the pictures and a JSON file.")] = Path("out"),
-    window: Annotated[float, typer.Option("--window", metavar="SECONDS", help="Length of the window that slides along.")] = 10.0,
-    step: Annotated[float, typer.Option("--step", metavar="SECONDS", help="Time from window to window.")] = 1.0,
+    window: Annotated[
+        float | None,
+        typer.Option("--window", metavar="SECONDS", help="Length of the sliding window; a third of the clip, at most 10, if not given."),
+    ] = None,
+    step: Annotated[
+        float | None,
+        typer.Option("--step", metavar="SECONDS", help="Time from window to window; a sixth of the window, at most 1, if not given."),
+    ] = None,
     emotions: Annotated[int, typer.Option("--emotions", metavar="N", min=1, max=7, help="Most emotions in a picture.")] = 5,
     subtitles: Annotated[Path | None, typer.Option("--subtitles", metavar="FILE", help="What is said in a video, as .srt.")] = None,
     tracks: Annotated[Path | None, typer.Option("--tracks", metavar="FILE", help="Face tracks of a video; else they are found.")] = None,

@@ -65,7 +65,7 @@ def test_features_in_a_file(command, weights: Path, tmp_path: Path) -> None:
 
     scene = Stream(np.ones((5, 768), np.float32), np.arange(5, dtype=np.float32))
     file = write_clip(tmp_path / "talk.npz", ClipFeatures(scene, name="talk"))
-    status, out, err = command("timeline", file, "--weights", weights, "--output", tmp_path, "--json")
+    status, out, err = command("timeline", file, "--weights", weights, "--output", tmp_path, "--json", "--step", 1)
     assert status == 0, err
     assert json.loads(out)["times_s"] == [0, 1, 2, 3, 4]
     assert (tmp_path / "talk_attention_scene.png").is_file()

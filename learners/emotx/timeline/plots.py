@@ -76,7 +76,7 @@ def plot_timeline(timeline: Timeline, path: str | Path, emotions: int = 5) -> Pa
         _dialogue(panels[-1], lines, rows)
     panels[-1].set_xlim(0.0, end_s)
     panels[-1].set_xlabel("time (s)")
-    title = f"{timeline.clip.name or 'clip'}: probability in windows of {timeline.window_s:g} s"
+    title = f"{timeline.clip.name or 'clip'}: probability in windows of {timeline.window_s:.3g} s"
     handles, names = panels[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper center", ncols=len(shown), frameon=False, fontsize=10, title=title, title_fontsize=12)
     return store_figure(figure, path)

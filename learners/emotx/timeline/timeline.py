@@ -99,7 +99,7 @@ def length_s(clip: ClipFeatures) -> float:
     return max([*ends, clip.duration_s or 0.0])
 
 
-def watch_clip(learner: EmoTxLearner, clip: ClipFeatures, window_s: float = 10.0, step_s: float = 1.0) -> Timeline:
+def watch_clip(learner: EmoTxLearner, clip: ClipFeatures, window_s: float | None = None, step_s: float | None = None) -> Timeline:
     """Judges a clip as a whole, and window by window.
 
     Windows that reach beyond the ends are cut there. A class's value at a time is what the window with its middle there says.
@@ -107,17 +107,19 @@ def watch_clip(learner: EmoTxLearner, clip: ClipFeatures, window_s: float = 10.0
     Args:
         learner: With weights.
         clip: The clip; characters that the network has no place for are left out.
-        window_s: Length of the window, in seconds.
-        step_s: Time from window to window, in seconds.
+        window_s: Length of the window, in seconds; a third of the clip, at most 10 s, if None.
+        step_s: Time from window to window, in seconds; a sixth of the window, at most 1 s, if None.
 
     Raises:
         UsageError: The clip is empty, or a length is not positive.
     """
-    if not (window_s > 0.0 and step_s > 0.0):
-        raise UsageError(f"window is {window_s} s and step {step_s} s; expected more than 0")
     end_s = length_s(clip)
     if end_s == 0.0:
         raise UsageError(f"clip {clip.name!r} has no features; extract some with: emotion-perception features")
+    window_s = min(end_s / 3.0, 10.0) if window_s is None else window_s
+    step_s = min(window_s / 6.0, 1.0) if step_s is None else step_s
+    if not (window_s > 0.0 and step_s > 0.0):
+        raise UsageError(f"window is {window_s} s and step {step_s} s; expected more than 0")
     names = list(clip.characters)[: learner.layout.characters]
     clip = replace(clip, characters={name: clip.characters[name] for name in names})
     times_s = np.arange(0.0, end_s + step_s / 2, step_s, dtype=np.float32)
