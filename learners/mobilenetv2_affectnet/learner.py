@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from emotion_perception.engine.cards import CARD_NAME, ModelCard
 from emotion_perception.engine.errors import UsageError, WeightsError
@@ -24,6 +24,7 @@ class MobileNetV2Learner(HeadLearner):
     """Judges emotion, valence and arousal in face crops with MobileNetV2 (Sandler et al., CVPR 2018)."""
 
     card = CARD
+    default_weights: ClassVar[Path] = Path(__file__).parent / "weights"
 
     def __init__(
         self,
