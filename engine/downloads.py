@@ -134,17 +134,17 @@ def digest_of(path: Path, kind: str = "sha256") -> str:
 def _fetch(addresses: list[str], target: Path, digest: str | None, progress: bool, check: Callable[[Path], object] | None = None) -> Path:
     if target.is_dir():
         raise StorageError(f"cannot write {str(target)!r}: it is a folder; give the path of a file")
-    if _is_right(target, digest) and (check is None or _passes(check, target) is None):
+    if _is_right(target, digest) and _problem(check, target) is None:
         return target
     if target.exists():
         logger.warning("%s is damaged or of another version; fetching it again", target)
     try:
         with made_folder(target.parent), _partial(target, keep=digest is not None) as (part, stream):
             # Another process may have fetched it while this one waited.
-            if _is_right(target, digest) and (check is None or _passes(check, target) is None):
+            if _is_right(target, digest) and _problem(check, target) is None:
                 return target
             _fill(addresses, part, stream, target, digest, progress)
-            problem = None if check is None else _passes(check, part)
+            problem = _problem(check, part)
             if problem is not None:
                 way_out = f"check the address, or put the right file at {str(target)!r}"
                 raise DownloadError(f"{_shown(addresses[-1])} gave another file than {target.name!r}: {problem}; {way_out}")
@@ -319,8 +319,10 @@ def _is_right(path: Path, digest: str | None) -> bool:
     return path.is_file() and (digest is None or digest_of(path, digest.partition(":")[0]) == digest)
 
 
-def _passes(check: Callable[[Path], object], path: Path) -> str | None:
-    """Returns what a check finds wrong with a file; None if nothing."""
+def _problem(check: Callable[[Path], object] | None, path: Path) -> str | None:
+    """Returns what a check finds wrong with a file; None if nothing, or without a check."""
+    if check is None:
+        return None
     try:
         check(path)
     except WeightsError as error:

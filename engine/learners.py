@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from emotion_perception.engine.cards import ModelCard
 from emotion_perception.engine.data import Color
+from emotion_perception.engine.devices import check_device, torch_device
 from emotion_perception.engine.errors import EmotionPerceptionError, NotLoadedError, UsageError, WeightsError
 from emotion_perception.engine.target import Emotions, FloatArray
 
@@ -375,16 +375,7 @@ class Learner(ABC):
 
     def torch_device(self) -> torch.device:
         """Returns the torch device that ``device`` stands for on this machine; under `torchrun` each process has its own GPU."""
-        import torch
-
-        if self.device == "cpu":
-            return torch.device("cpu")
-        if torch.cuda.is_available():
-            local = int(os.environ.get("LOCAL_RANK", "0"))
-            return torch.device("cuda", self.device_ind[local] if local < len(self.device_ind) else local)
-        if self.device == "cuda":
-            logger.warning("%s: device 'cuda' was asked for but there is no usable GPU; using the CPU", self.name)
-        return torch.device("cpu")
+        return torch_device(self.device, self.device_ind, self.name)
 
     # ---- for learners -------------------------------------------------------------------------------------------------
 
@@ -484,9 +475,3 @@ class Learner(ABC):
 
     def _not_loaded(self) -> NotLoadedError:
         return NotLoadedError(f"{self.name} has no weights yet; call load(folder), or download() and then load()")
-
-
-def check_device(device: str) -> None:
-    """Refuses a word that names no device."""
-    if device not in ("auto", "cpu", "cuda"):
-        raise UsageError(f"device is {device!r}, expected 'auto', 'cpu' or 'cuda'")

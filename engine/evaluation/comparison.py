@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from emotion_perception.engine.errors import DatasetError, UsageError, unknown_name
+from emotion_perception.engine.evaluation.report import RESULT_NAME
+from emotion_perception.engine.training.logs import FACTS_NAME, HISTORY_NAME
 
-FACTS_NAME, HISTORY_NAME, RESULT_NAME = "run.json", "history.jsonl", "result.json"
 CONFIDENCE = 0.95
 # Facts in which runs of one kind may differ.
 _FREE = ("seed",)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from rich.table import Table
 
+RESULT_NAME = "result.json"
 _SUMMARY = {
     "accuracy": "accuracy",
     "top5_accuracy": "class among the five most probable",
@@ -113,7 +114,7 @@ def write_report(result: Mapping[str, Any], folder: str | Path, title: str = "")
     Raises:
         StorageError: A file cannot be written.
     """
-    files = [write_json(result, Path(folder) / "result.json")]
+    files = [write_json(result, Path(folder) / RESULT_NAME)]
     if "confusion_matrix" in result:
         files.append(plot_confusion(result["confusion_matrix"], list(result["support"]), Path(folder) / "confusion.png", title))
     return files

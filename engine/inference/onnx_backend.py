@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from emotion_perception.engine.cards import ModelCard
 from emotion_perception.engine.data import describe
-from emotion_perception.engine.errors import InputError, UsageError, WeightsError
+from emotion_perception.engine.devices import check_device
+from emotion_perception.engine.errors import InputError, WeightsError
 from emotion_perception.engine.inference.backends import check_layout, require
 from emotion_perception.engine.inference.metadata import CARD_KEY, PRECISION_KEY, check_format
 from emotion_perception.engine.inference.threads import cpu_threads
@@ -114,8 +115,7 @@ def choose_providers(device: str, available: Sequence[str]) -> list[str]:
     Returns:
         The providers to ask for, best first; the last is always the CPU.
     """
-    if device not in ("auto", "cpu", "cuda"):
-        raise UsageError(f"device is {device!r}, expected 'auto', 'cpu' or 'cuda'")
+    check_device(device)
     gpu = ["CUDAExecutionProvider"] if device != "cpu" and "CUDAExecutionProvider" in available else []
     return [*gpu, "CPUExecutionProvider"]
 

@@ -14,8 +14,8 @@ from emotion_perception.engine.clips import ClipResult, FrameGroups, SlidingStre
 from emotion_perception.engine.data import Image
 from emotion_perception.engine.errors import UsageError
 from emotion_perception.engine.vision.faces import Face
-from emotion_perception.learners.emotx.clips import BIN_S, FPS, MAX_TOKENS, ClipFeatures, Stream
-from emotion_perception.learners.emotx.features.extraction import EVERY, cut_face
+from emotion_perception.learners.emotx.clips import BIN_S, EVERY, FPS, MAX_TOKENS, STREAMS, ClipFeatures, Stream
+from emotion_perception.learners.emotx.features.extraction import cut_face
 from emotion_perception.learners.emotx.features.extractors import Extractors, SceneExtractor
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def extractors_of(learner: EmoTxLearner, streams: Sequence[str] | None = None, b
         srt_feat_pretrained=settings.srt_feat_pretrained,
         num_labels=len(settings.label_set),
         backbones=backbones,
-        device=learner.device,
+        device=learner.torch_device(),
         streams=settings.streams if streams is None else streams,
     )
 
@@ -78,7 +78,7 @@ class EmoTxWindow(Window):
         *,
         window_s: float = 20.0,
         num_chars: int = 0,
-        streams: Sequence[str] = ("scene", "characters", "dialogue"),
+        streams: Sequence[str] = STREAMS,
     ) -> None:
         """Opens the backbones that are needed.
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from emotion_perception.engine.devices import check_device, torch_device
 from emotion_perception.engine.errors import InputError
-from emotion_perception.engine.learners import check_device
 from emotion_perception.engine.target import FloatArray
-from emotion_perception.learners.emotx.clips import ClipFeatures
+from emotion_perception.learners.emotx.clips import STREAMS, ClipFeatures
 from emotion_perception.learners.emotx.features.backbones.catalogue import FACES, SCENES, Backbone, choose
 from emotion_perception.learners.emotx.features.backbones.preparation import Pixels
 from emotion_perception.learners.emotx.features.characters import Names
@@ -120,7 +120,7 @@ class Extractors:
         num_labels: int = 10,
         backbones: str | Path | None = None,
         device: str | torch.device = "auto",
-        streams: Sequence[str] = ("scene", "characters", "dialogue"),
+        streams: Sequence[str] = STREAMS,
     ) -> None:
         """Chooses the backbones; nothing is read yet.
 
@@ -194,8 +194,4 @@ class Extractors:
 
     @cached_property
     def _torch_device(self) -> torch.device:
-        import torch
-
-        if self._device == "auto":
-            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        return torch.device(self._device)
+        return torch_device(self._device, who="backbones") if isinstance(self._device, str) else self._device
