@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +16,16 @@ from emotion_perception.engine.errors import InputError
 from emotion_perception.engine.target import FloatArray
 
 FPS = 24000 / 1001  # of the films; frame numbers of published features count at this rate
-BIN_S = 8 / FPS  # width of a time bin: every eighth frame
+EVERY = 8  # of frames, and of the faces of a track, the network sees every eighth when it judges
+BIN_S = EVERY / FPS  # width of a time bin
 BINS = 2187  # rows of the published table of positions: 17,500 frames
 MAX_TOKENS = 300  # of the scene, of each character, and of the dialogue
+
+STREAMS = ("scene", "characters", "dialogue")
+# Kind of features -> width of one.
+SCENE_WIDTHS = {"mvit_v1": 768, "resnet50_places": 2048, "generic": 2048}
+FACE_WIDTHS = {"resnet50_fer": 2048, "emo": 4096, "generic": 512}
+TEXT_WIDTH = 768
 
 Bins = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -127,13 +135,26 @@ class Layout:
         full: Pad every stream to ``max_tokens``, as the published code does, instead of to the longest of the batch.
     """
 
-    scene_width: int = 768
-    face_width: int = 2048
-    text_width: int = 768
+    scene_width: int = SCENE_WIDTHS["mvit_v1"]
+    face_width: int = FACE_WIDTHS["resnet50_fer"]
+    text_width: int = TEXT_WIDTH
     characters: int = 4
     max_tokens: int = MAX_TOKENS
     bins: int = BINS
     full: bool = False
+
+    @classmethod
+    def of(cls, architecture: Mapping[str, Any], full: bool = False) -> Layout:
+        """Returns what a network takes; ``architecture`` is as `model.build_network` takes it, with all sizes."""
+        return cls(
+            scene_width=architecture["scene_feat_dim"],
+            face_width=architecture["char_feat_dim"],
+            text_width=architecture["srt_feat_dim"],
+            characters=architecture["num_chars"],
+            max_tokens=architecture["max_individual_tokens"],
+            bins=architecture["num_pos_embeddings"],
+            full=full,
+        )
 
 
 def time_bins(times_s: FloatArray, bins: int = BINS) -> Bins:

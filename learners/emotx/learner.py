@@ -143,16 +143,7 @@ class EmoTxLearner(Learner):
     @property
     def layout(self) -> Layout:
         """Widths and lengths that clips are padded to for the network in use."""
-        sizes = self.card.architecture
-        return Layout(
-            scene_width=sizes["scene_feat_dim"],
-            face_width=sizes["char_feat_dim"],
-            text_width=sizes["srt_feat_dim"],
-            characters=sizes["num_chars"],
-            max_tokens=sizes["max_individual_tokens"],
-            bins=sizes["num_pos_embeddings"],
-            full=self._settings.full_length,
-        )
+        return Layout.of(self.card.architecture, self._settings.full_length)
 
     # ---- judging ------------------------------------------------------------------------------------------------------
 

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from emotion_perception.engine.errors import UsageError, unknown_name
 from emotion_perception.learners.emotx.baselines import MaxPooled, SingleEncoder
+from emotion_perception.learners.emotx.clips import STREAMS
 from emotion_perception.learners.emotx.layers import HEADS, Encoder, PositionalEncoder
 
-# In the order of the inputs, and of the rows of `type_emb`.
-STREAMS = ("scene", "characters", "dialogue")
+# Streams are in the order of the inputs, and of the rows of `type_emb`.
 JUDGES = STREAMS[:2]
 _PER_STREAM = 3  # inputs: features, time bins, padding
 

@@ -13,18 +13,16 @@ from numpy.typing import NDArray
 
 from emotion_perception.engine.data import Image
 from emotion_perception.engine.target import BoundingBox, FloatArray
-from emotion_perception.learners.emotx.clips import FPS, ClipFeatures, Stream
+from emotion_perception.learners.emotx.clips import EVERY, FPS, ClipFeatures, Stream
 from emotion_perception.learners.emotx.features.backbones.preparation import Pixels
 from emotion_perception.learners.emotx.features.characters import SAME_PERSON, DetectedTracks, GivenTracks, Names, Tracks, name_tracks
+from emotion_perception.learners.emotx.features.extractors import BATCH
 from emotion_perception.learners.emotx.features.subtitles import Utterance, read_srt
 
 if TYPE_CHECKING:
     from emotion_perception.engine.vision.faces import FaceDetector
     from emotion_perception.learners.emotx.features.extractors import Extractors, FaceExtractor, SceneExtractor
 
-# A feature of every eighth frame, and of every eighth face of a track, is what the network sees when it judges.
-EVERY = 8
-_BATCH = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -232,7 +230,7 @@ class _SceneCollector:
     def _window(self, prepared: Sequence[FloatArray], number: int) -> None:
         self._windows.append(self._extractor.window(prepared))
         self._numbers.append(number)
-        if len(self._windows) * self._extractor.frames >= _BATCH:
+        if len(self._windows) * self._extractor.frames >= BATCH:
             self._flush()
 
     def _flush(self) -> None:
@@ -263,7 +261,7 @@ class _FaceCollector:
             if (len(frames) - 1) % self._every == 0:
                 self._crops.append(self._extractor.prepare(crop))
                 self._rows.append((*box.xyxy.tolist(), box.score, number, -1, track))
-        if len(self._crops) >= _BATCH:
+        if len(self._crops) >= BATCH:
             self._flush()
 
     def finished(self) -> Faces:

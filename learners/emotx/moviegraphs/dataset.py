@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from emotion_perception.engine.errors import DatasetError, unknown_name
 from emotion_perception.engine.labels import LabelSet
 from emotion_perception.engine.target import FloatArray
-from emotion_perception.learners.emotx.clips import FPS, MAX_TOKENS, ClipFeatures, Stream
+from emotion_perception.learners.emotx.clips import FPS, MAX_TOKENS, STREAMS, ClipFeatures, Stream
 from emotion_perception.learners.emotx.datasets import ClipDataset, ClipTargets
 from emotion_perception.learners.emotx.moviegraphs.emotions import chosen_labels, classes_of
 from emotion_perception.learners.emotx.moviegraphs.index import FeatureFile, Scene, open_index
-from emotion_perception.learners.emotx.moviegraphs.sources import STREAMS, WINDOWED, Source
+from emotion_perception.learners.emotx.moviegraphs.sources import WINDOWED, Source
 
 if TYPE_CHECKING:
     from emotion_perception.learners.emotx.settings import Settings

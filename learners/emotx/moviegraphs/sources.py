@@ -8,12 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from emotion_perception.engine.errors import DatasetError, UsageError, unknown_name
+from emotion_perception.learners.emotx.clips import FACE_WIDTHS, SCENE_WIDTHS, STREAMS, TEXT_WIDTH
+from emotion_perception.learners.emotx.settings import Settings
 
-STREAMS = ("scene", "characters", "dialogue")
-# Width of one feature by its kind.
-SCENE_WIDTHS = {"mvit_v1": 768, "resnet50_places": 2048, "generic": 2048}
-FACE_WIDTHS = {"resnet50_fer": 2048, "emo": 4096, "generic": 512}
-TEXT_WIDTH = 768
 # MViT sees windows of 32 frames, a new one every 16; other scene features are one per frame.
 WINDOWED = "mvit_v1"
 
@@ -46,13 +43,13 @@ class Source:
     clip_srts_path: str | Path | None = None
     emotic_mapping_path: str | Path | None = None
     pkl_path: str | Path | None = None
-    pkl_name: str = "2017-11-02-51-7637_py3.pkl"
-    scene_feat_dir: str = "_scene_features"
-    face_feat_dir: str = "_face_features"
-    srt_feat_dir: str = "srt_feats"
-    tracks_dir: str = "character_tracks"
-    track_names_dir: str = "track_names"
-    track_name_metadata_dir: str = "track_names/metadata"
+    pkl_name: str = Settings.pkl_name
+    scene_feat_dir: str = Settings.scene_feat_dir
+    face_feat_dir: str = Settings.face_feat_dir
+    srt_feat_dir: str = Settings.srt_feat_dir
+    tracks_dir: str = Settings.tracks_dir
+    track_names_dir: str = Settings.track_names_dir
+    track_name_metadata_dir: str = Settings.track_name_metadata_dir
 
     def __post_init__(self) -> None:
         """Refuses streams and kinds of features that there are not."""

@@ -19,8 +19,8 @@ import numpy as np
 from emotion_perception.engine.errors import StorageError, UsageError
 from emotion_perception.engine.storage import folder_update
 from emotion_perception.engine.target import FloatArray
-from emotion_perception.learners.emotx.clips import FPS
-from emotion_perception.learners.emotx.moviegraphs.sources import TEXT_WIDTH, WINDOWED, Source
+from emotion_perception.learners.emotx.clips import FPS, TEXT_WIDTH
+from emotion_perception.learners.emotx.moviegraphs.sources import WINDOWED, Source
 from emotion_perception.learners.emotx.moviegraphs.synthetic_graphs import emotic_groups, write_graphs
 
 # Arguments of `write_synthetic` for one that is trained on in about a minute.

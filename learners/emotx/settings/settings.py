@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from emotion_perception.engine.errors import UsageError, unknown_name
 from emotion_perception.engine.labels import LabelSet, label_set
 from emotion_perception.engine.storage import atomic_write
-from emotion_perception.learners.emotx.clips import FPS, Layout
+from emotion_perception.learners.emotx.clips import FACE_WIDTHS, FPS, SCENE_WIDTHS, TEXT_WIDTH, Layout
 from emotion_perception.learners.emotx.settings.checks import NETWORKS, check_settings
 
 if TYPE_CHECKING:
@@ -74,12 +74,12 @@ class FeatureInfo:
 
 def _feature_info() -> dict[str, FeatureInfo]:
     return {
-        "generic": FeatureInfo(scene_feat_dim=2048, face_feat_dim=512),
-        "emo": FeatureInfo(face_feat_dim=4096, weights="vgg_m_face_bn_fer_dag.pth"),
-        "resnet50_places": FeatureInfo(scene_feat_dim=2048, weights="resnet50_places365.pth.tar"),
-        "resnet50_fer": FeatureInfo(face_feat_dim=2048, weights="resnet50_fer.pth"),
-        "roberta": FeatureInfo(srt_feat_dim=768),
-        "mvit_v1": FeatureInfo(scene_feat_dim=768, weights="MVIT_B_32x3_f294077834.pyth"),
+        "generic": FeatureInfo(scene_feat_dim=SCENE_WIDTHS["generic"], face_feat_dim=FACE_WIDTHS["generic"]),
+        "emo": FeatureInfo(face_feat_dim=FACE_WIDTHS["emo"], weights="vgg_m_face_bn_fer_dag.pth"),
+        "resnet50_places": FeatureInfo(scene_feat_dim=SCENE_WIDTHS["resnet50_places"], weights="resnet50_places365.pth.tar"),
+        "resnet50_fer": FeatureInfo(face_feat_dim=FACE_WIDTHS["resnet50_fer"], weights="resnet50_fer.pth"),
+        "roberta": FeatureInfo(srt_feat_dim=TEXT_WIDTH),
+        "mvit_v1": FeatureInfo(scene_feat_dim=SCENE_WIDTHS["mvit_v1"], weights="MVIT_B_32x3_f294077834.pyth"),
     }
 
 
@@ -265,15 +265,7 @@ class Settings:
 
     def layout(self) -> Layout:
         """Returns widths and lengths that clips are padded to."""
-        return Layout(
-            scene_width=self.width("scene"),
-            face_width=self.width("face"),
-            text_width=self.width("srt"),
-            characters=self.num_chars,
-            max_tokens=self.max_feats,
-            bins=int(self.max_possible_vid_frame_no / self.feat_sampling_rate),
-            full=self.full_length,
-        )
+        return Layout.of(self.architecture(), self.full_length)
 
     def open(self, split: str) -> ClipDataset:
         """Opens a part of MovieGraphs in ``data_path``.

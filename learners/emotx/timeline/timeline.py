@@ -157,8 +157,8 @@ def attend(learner: EmoTxLearner, clip: ClipFeatures, most_cells: int = 120) -> 
     """
     import torch
 
-    from emotion_perception.learners.emotx.clips import collate
-    from emotion_perception.learners.emotx.model import STREAMS, EmoTx
+    from emotion_perception.learners.emotx.clips import STREAMS, collate
+    from emotion_perception.learners.emotx.model import EmoTx
 
     model = learner.model
     if not isinstance(model, EmoTx):

@@ -145,11 +145,13 @@ class Measuring:
         """Returns the numbers of the validation clips; none without them."""
         if self.val is None:
             return {}
+        from scipy.special import expit
+
         layout = self.settings.layout()
         found = judged(self._logits, self.val, layout, max(_EVALUATION_BATCH, self.settings.batch_size), self.settings.judges)
         logits, targets = (torch.from_numpy(np.concatenate([*each.values()])) for each in (found.said, found.true))
         loss = float(self.loss(logits.to(self.device), targets.to(self.device)))
-        probabilities = {level: 1.0 / (1.0 + np.exp(-rows.astype(np.float64))) for level, rows in found.said.items()}
+        probabilities = {level: expit(rows.astype(np.float64)) for level, rows in found.said.items()}
         result = scores(Judged(probabilities, found.true, found.clips), self.settings.label_set, self.threshold)
         return {"val_loss": loss} | {f"val_{name}": value for name, value in _row(result).items()}
 

@@ -7,8 +7,8 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from emotion_perception.engine.errors import UsageError
-from emotion_perception.learners.emotx.clips import Layout, collate
-from emotion_perception.learners.emotx.model import STREAMS, build_network
+from emotion_perception.learners.emotx.clips import STREAMS, Layout, collate
+from emotion_perception.learners.emotx.model import build_network
 
 NEAR = {"atol": 1e-5, "rtol": 1e-5}
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from emotion_perception.engine.downloads import cache_dir
 from emotion_perception.engine.errors import UsageError, WeightsError, unknown_name
+from emotion_perception.learners.emotx.clips import FACE_WIDTHS, SCENE_WIDTHS
 from emotion_perception.learners.emotx.features.backbones.preparation import FACENET, FER_RESNET, FER_VGG, IMAGENET, KINETICS, Preparation
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ _DAG = "http://www.robots.ox.ac.uk/~albanie/models/pytorch-mcn"
 SCENES = {
     "mvit_v1": Backbone(
         title="MViT-B 32x3 (Kinetics-400)",
-        width=768,
+        width=SCENE_WIDTHS["mvit_v1"],
         preparation=KINETICS,
         files=("MVIT_B_32x3_f294077834.pyth", "MViT_v1_Kinetics400.pt"),
         addresses=(
@@ -177,7 +178,7 @@ SCENES = {
     ),
     "resnet50_places": Backbone(
         title="ResNet-50 (Places365)",
-        width=2048,
+        width=SCENE_WIDTHS["resnet50_places"],
         preparation=IMAGENET,
         files=("resnet50_places365.pth.tar", "ResNet50_PL365.pt"),
         addresses=(
@@ -189,7 +190,7 @@ SCENES = {
     ),
     "generic": Backbone(
         title="ResNet-152 (ImageNet)",
-        width=2048,
+        width=SCENE_WIDTHS["generic"],
         preparation=IMAGENET,
         files=("resnet152-394f9c45.pth", "resnet152-b121ed2d.pth"),
         addresses=("https://download.pytorch.org/models/resnet152-394f9c45.pth",),
@@ -199,7 +200,7 @@ SCENES = {
 FACES = {
     "resnet50_fer": Backbone(
         title="ResNet-50 (VGGFace, FER2013, SFEW)",
-        width=2048,
+        width=FACE_WIDTHS["resnet50_fer"],
         preparation=FER_RESNET,
         files=("resnet50_face_sfew_dag.pth", "resnet50_fer.pth", "ResNet50_FER.pt"),
         addresses=(f"{_DAG}/resnet50_face_sfew_dag.pth", shared("EXD44dJWuMxMvPgvHCh8fikB6tWpPzsAvrIULQXmYJ-4VQ")),
@@ -208,7 +209,7 @@ FACES = {
     ),
     "emo": Backbone(
         title="VGG-M (VGGFace, FER2013)",
-        width=4096,
+        width=FACE_WIDTHS["emo"],
         preparation=FER_VGG,
         files=("vgg_m_face_bn_fer_dag.pth", "VGG-vm_FER13.pt"),
         addresses=(f"{_DAG}/vgg_m_face_bn_fer_dag.pth", shared("EbGLXEXEW0xNktis5XqgGA8BdhfIELJ0_FfR17RMTgC8tQ")),
@@ -216,7 +217,7 @@ FACES = {
     ),
     "generic": Backbone(
         title="Inception-ResNet-V1 (VGGFace2)",
-        width=512,
+        width=FACE_WIDTHS["generic"],
         preparation=FACENET,
         files=("20180402-114759-vggface2.pt", "InceptionResNetV1_VGGface.pt"),
         addresses=(
