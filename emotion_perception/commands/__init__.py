@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from types import FrameType
 
 PROGRAM = "emotion-perception"
@@ -49,31 +49,35 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: The words after the program's name; those of the process if None.
 
     Returns:
-        The exit status: 0, 1 (failed), 2 (used wrongly) or 130 (interrupted).
+        The exit status: 0, 1 (failed), 2 (used wrongly), 130 (interrupted) or 143 (terminated).
     """
     words = [*(sys.argv[1:] if arguments is None else arguments)]  # `list` is one of the modules here
     debug = os.environ.get(DEBUG_VARIABLE, "") not in ("", "0")
     if "--debug" in words[: words.index("--") if "--" in words else None]:
         words.remove("--debug")
         debug = True
-    try:
-        status = _run(words, debug)
-        sys.stdout.flush()
-        return status
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:
-        # Whoever read the output has enough. Without this, Python complains once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 1
-    except SystemExit as error:
-        return error.code if isinstance(error.code, int) else 1
-    except Exception as error:
-        if debug:
-            raise
-        message, status = _explained(error)
-        sys.stderr.write(f"{PROGRAM}: error: {' '.join(message.split())}\n")
-        return status
+    with _clean_end():
+        try:
+            status = _run(words, debug)
+            sys.stdout.flush()
+            return status
+        except KeyboardInterrupt:
+            return 130
+        except BrokenPipeError:
+            # Whoever read the output has enough. Without this, Python complains once more when it flushes at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            return 1
+        except SystemExit as error:
+            return _status_of(error)
+        except Exception as error:
+            ended = _signal_behind(error)
+            if ended is not None:
+                return ended
+            if debug:
+                raise
+            message, status = _explained(error)
+            sys.stderr.write(f"{PROGRAM}: error: {' '.join(message.split())}\n")
+            return status
 
 
 def _run(words: list[str], debug: bool) -> int:
@@ -84,14 +88,12 @@ def _run(words: list[str], debug: bool) -> int:
         return 1
     from emotion_perception.commands._group import make_group
 
-    with ExitStack() as stack:
-        if words and words[0] in COMMANDS:
-            _set_up_logging(debug)
-            stack.enter_context(_clean_end())
-        try:
-            status = make_group().main(words or ["--help"], prog_name=PROGRAM, standalone_mode=False)
-        except typer.Abort:
-            return 130
+    if words and words[0] in COMMANDS:
+        _set_up_logging(debug)
+    try:
+        status = make_group().main(words or ["--help"], prog_name=PROGRAM, standalone_mode=False)
+    except typer.Abort:
+        return 130
     return 2 if not words else status if isinstance(status, int) else 0
 
 
@@ -104,21 +106,43 @@ def _set_up_logging(debug: bool) -> None:
     logging.basicConfig(format="%(levelname)s%(message)s", level=logging.INFO if debug else logging.WARNING)
 
 
+class _Interrupted(KeyboardInterrupt):
+    """Ctrl-C. Where Python's own KeyboardInterrupt crosses an ``exec``, the process ends by the signal even if it was caught."""
+
+
 @contextmanager
 def _clean_end() -> Iterator[None]:
-    """Lets SIGTERM end the block as an exception does, so that what is half-written is removed."""
+    """Lets SIGINT and SIGTERM end the block as exceptions do, so that what is half-written is removed."""
 
     def end(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
+        raise _Interrupted if number == signal.SIGINT else SystemExit(128 + number)
 
     if threading.current_thread() is not threading.main_thread():  # only that one may set handlers
         yield
         return
-    before = signal.signal(signal.SIGTERM, end)
+    # What is ignored stays so: a shell ignores SIGINT for what it runs in the background.
+    heard = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, end) for number in heard}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _status_of(end: SystemExit) -> int:
+    return end.code if isinstance(end.code, int) else 1
+
+
+def _signal_behind(error: BaseException | None) -> int | None:
+    """Returns the exit status of a signal that became another error on its way: compiled modules do that while they are imported."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return 130
+        if isinstance(error, SystemExit):
+            return _status_of(error)
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _explained(error: Exception) -> tuple[str, int]:

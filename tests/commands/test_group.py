@@ -3,6 +3,7 @@ from __future__ import annotations
 import importlib
 import os
 import pkgutil
+import signal
 import subprocess
 import sys
 
@@ -111,12 +112,48 @@ def test_an_error_is_one_line_unless_debugging(command, monkeypatch: pytest.Monk
         command("list")
 
 
-def test_ctrl_c_ends_quietly_with_130(command, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted() -> None:
-        raise KeyboardInterrupt
+# Where a signal may come: in an exec, after which Python means to end by the signal itself, and in the import of a compiled module,
+# which makes an ImportError of it.
+SIGNALLED = """
+import os, signal, sys
+from emotion_perception.commands import list, main
 
-    monkeypatch.setattr("emotion_perception.commands.list.run", interrupted)
-    assert command("list") == (130, "", "")
+def run():
+    try:
+        exec("os.kill(os.getpid(), int(sys.argv[1]))", globals())
+    except BaseException as error:
+        if sys.argv[2] == "import":
+            raise ImportError("initialization failed") from error
+        raise
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+list.run = run
+sys.exit(main(["list"]))
+"""
+
+
+@pytest.mark.parametrize("where", ["exec", "import"])
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_it_quietly_with_a_status_of_its_own(sent: signal.Signals, status: int, where: str) -> None:
+    done = subprocess.run([sys.executable, "-c", SIGNALLED, str(int(sent)), where], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (status, "", "")
+
+
+def test_handlers_are_put_back_and_what_is_ignored_stays_so(command, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr("emotion_perception.commands.list.run", lambda: seen.append(signal.getsignal(signal.SIGINT)))
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        command("list")
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        command("list")
+    finally:
+        signal.signal(signal.SIGINT, before[0])
+    assert seen[0] is not signal.default_int_handler
+    assert seen[1] == signal.SIG_IGN
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
 def test_a_reader_that_goes_away_is_no_error() -> None:
