@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from emotion_perception.engine.errors import UsageError, WeightsError
 from emotion_perception.engine.storage import atomic_write
 from emotion_perception.engine.training.distributed import Processes
+from emotion_perception.engine.training.heap import kept_heap
 from emotion_perception.engine.training.logs import RunLog
 
 logger = logging.getLogger(__name__)
@@ -136,18 +137,23 @@ class Trainer:
         self._resume()
         self.log.start(sum(stage.epochs for stage in self.stages), self.at.history)
         try:
-            while self.at.stage < len(self.stages):
-                stage = self.stages[self.at.stage]
-                while self.at.epoch < stage.epochs and (stage.patience is None or self.at.worse < stage.patience):
-                    self._epoch(stage)
-                self._restore_best()
-                self.at.stage, self.at.epoch, self.at.worse = self.at.stage + 1, 0, 0
-                self.at.best_score = self.at.best_state = None
-                self._checkpoint()
+            with kept_heap():
+                self._stages()
         finally:
             torch.set_flush_denormal(False)
             self.log.close()
         return self.at.history
+
+    def _stages(self) -> None:
+        """Runs what is left of the stages."""
+        while self.at.stage < len(self.stages):
+            stage = self.stages[self.at.stage]
+            while self.at.epoch < stage.epochs and (stage.patience is None or self.at.worse < stage.patience):
+                self._epoch(stage)
+            self._restore_best()
+            self.at.stage, self.at.epoch, self.at.worse = self.at.stage + 1, 0, 0
+            self.at.best_score = self.at.best_state = None
+            self._checkpoint()
 
     def _epoch(self, stage: Stage) -> None:
         """Runs the rest of the current epoch, validates, and stores a row of history."""
