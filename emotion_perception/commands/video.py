@@ -31,7 +31,7 @@ from emotion_perception.commands._common import (
 from emotion_perception.commands._results import CsvOption, JsonlOption, ResultFiles
 
 EXAMPLES = (
-    "emotion-perception video talk.mp4 --save talk_emotions.mp4",
+    "emotion-perception video talk.mp4 --save talk_emotions.mp4 --timings",
     "emotion-perception video talk.mp4 --csv talk.csv --jsonl talk.jsonl",
 )
 
@@ -41,6 +41,7 @@ def run(
     save: Annotated[
         Path | None, typer.Option("--save", metavar="FILE", help="Write the annotated video (MP4), at the source's rate.")
     ] = None,
+    timings: Annotated[bool, typer.Option("--timings", help="Write into every frame how long it took to find and judge faces.")] = False,
     csv: CsvOption = None,
     jsonl: JsonlOption = None,
     learner: LearnerOption = "esr",
@@ -59,14 +60,16 @@ def run(
     from emotion_perception.engine.errors import UsageError
     from emotion_perception.engine.pipeline import Pipeline
     from emotion_perception.engine.vision.ahead import Ahead
-    from emotion_perception.engine.vision.drawing import draw
+    from emotion_perception.engine.vision.drawing import draw, draw_timings
     from emotion_perception.engine.vision.video import VideoWriter, read_video
 
     refuse_clips(learner)
     if save is not None and save.resolve() == file.resolve():
         raise UsageError(f"--save {str(save)!r} is the video itself; give another name")
+    if timings and save is None:
+        raise UsageError("--timings writes into the frames that --save keeps; give --save FILE too")
     seen: dict[int | None, FaceSummary] = {}
-    frames = 0
+    frames, spent_ms = 0, dict[str, float]()
     with ExitStack() as stack:
         source = stack.enter_context(read_video(file))
         writer = stack.enter_context(VideoWriter(save, source.rate, source.size)) if save else None
@@ -83,13 +86,18 @@ def run(
             if writer is not None:
                 frame = image.numpy()
                 draw(frame, result)
+                if timings:
+                    draw_timings(frame, result)
                 writer.write(frame, image.stamp_s)
             frames += 1
+            for stage, ms in result.latency_ms.items():
+                spent_ms[stage] = spent_ms.get(stage, 0.0) + ms
             advance(1)
     what = model.card.perceives
     faces = [{what: track, **summary.to_dict()} for track, summary in seen.items()]
     if json:
-        print_json({"file": str(file), "learner": learner, "frames": frames, "fps": source.fps, "faces": faces})
+        mean_ms = {stage: ms / frames for stage, ms in spent_ms.items()}
+        print_json({"file": str(file), "learner": learner, "frames": frames, "fps": source.fps, "latency_ms": mean_ms, "faces": faces})
     elif faces:
         print_table(list(faces[0]), [list(face.values()) for face in faces])
     else:

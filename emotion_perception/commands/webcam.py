@@ -62,7 +62,7 @@ def run(
     """Perceives emotions in front of a camera, always in its newest frame; stop with q, Escape or Ctrl-C."""
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # its warnings about a missing camera say less than the error that follows
     from emotion_perception.engine.pipeline import Pipeline
-    from emotion_perception.engine.vision.drawing import draw
+    from emotion_perception.engine.vision.drawing import draw, draw_timings
     from emotion_perception.engine.vision.video import VideoWriter, camera
 
     refuse_clips(learner)
@@ -88,7 +88,7 @@ def run(
                 if show is not None or save is not None:
                     frame = image.numpy()
                     draw(frame, result)
-                    write_text(frame, f"{fps:.1f} FPS")
+                    draw_timings(frame, result, fps)
                     if save is not None:
                         writer = writer or stack.enter_context(VideoWriter(save, _NOMINAL_FPS, (image.width, image.height)))
                         writer.write(frame, time.monotonic() - start)
@@ -209,16 +209,6 @@ def can_show() -> bool:
     display = sys.platform != "linux" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
     gui = next((entry for entry in cv2.getBuildInformation().splitlines() if entry.strip().startswith("GUI:")), "GUI: NONE")
     return display and "NONE" not in gui
-
-
-def write_text(frame_rgb: Any, text: str) -> None:
-    """Writes a short text into the upper left corner, white on a dark rim."""
-    import cv2
-
-    scale = max(frame_rgb.shape[0] / 720.0, 0.5)
-    origin = (round(10 * scale), round(30 * scale))
-    for color, width in (((0, 0, 0), 4), ((255, 255, 255), 1)):
-        cv2.putText(frame_rgb, text, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, color, max(1, round(width * scale)), cv2.LINE_AA)
 
 
 def line(result: FrameResult, fps: float) -> str:

@@ -65,6 +65,26 @@ def draw(frame_rgb: NDArray[np.uint8], result: FrameResult) -> None:
             pen.affect(face.box, face.valence, face.arousal, color_of(face))
 
 
+def draw_timings(frame_rgb: NDArray[np.uint8], result: FrameResult, rate: float | None = None) -> None:
+    """Writes into the upper left corner, in place, how long a frame took: finding the faces, and judging them.
+
+    Args:
+        frame_rgb: As `draw` takes it.
+        result: What was found in it; it names its stages' milliseconds.
+        rate: Frames per second to write beside them, or None.
+    """
+    cv2: Any = opencv("drawing")
+    words = [] if rate is None else [f"{rate:.1f} FPS"]
+    words += [f"{stage} {result.latency_ms[stage]:.1f} ms" for stage in ("detect", "infer") if stage in result.latency_ms]
+    text, font = "  ".join(words), cv2.FONT_HERSHEY_SIMPLEX
+    height, width = frame_rgb.shape[:2]
+    scale = max(height / 720.0, 0.5)
+    wide = cv2.getTextSize(text, font, scale, 1)[0][0] + 20 * scale
+    scale *= min(1.0, width / wide)  # all of it, in a narrow picture too
+    for color, stroke in (((0, 0, 0), 4), (_WHITE, 1)):
+        cv2.putText(frame_rgb, text, (round(10 * scale), round(30 * scale)), font, scale, color, max(1, round(stroke * scale)), cv2.LINE_AA)
+
+
 def color_of(face: FaceEmotion) -> Rgb:
     """Returns the colour of a face's emotion; words beyond the basic emotions get one by their class index."""
     word = concept(face.category.description)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from emotion_perception.commands.webcam import NewestFrame, Rate, line, write_text
+from emotion_perception.commands.webcam import NewestFrame, Rate, line
 from emotion_perception.engine.data import Image
 from emotion_perception.engine.errors import InputError
 from emotion_perception.engine.target import FrameResult
@@ -67,9 +67,26 @@ def test_json_summary(command, clip: Path, tiny_weights: Path) -> None:
     assert (status, err) == (0, "")
     summary = json.loads(out)
     assert (summary["frames"], summary["fps"]) == (12, 12.0)
+    spent = summary["latency_ms"]
+    assert 0 < spent["infer"] < spent["total"]
+    assert spent["detect"] + spent["infer"] < spent["total"]
     (face,) = summary["faces"]
     assert face["frames"] == 12
     assert 0 < face["share"] <= 1
+
+
+def test_timings_are_written_into_the_frames_that_are_kept(command, clip: Path, tiny_weights: Path, tmp_path: Path) -> None:
+    words = ("video", clip, "--weights", tiny_weights, "--detector", "haar")
+    assert command(*words, "--save", tmp_path / "plain.mp4").status == 0
+    assert command(*words, "--save", tmp_path / "timed.mp4", "--timings").status == 0
+    with read_video(tmp_path / "plain.mp4") as plain, read_video(tmp_path / "timed.mp4") as timed:
+        for a, b in zip(plain, timed, strict=True):
+            changed = np.abs(a.rgb.astype(int) - b.rgb).max(axis=2) > 100
+            assert changed[:24].sum() > 100
+            assert not changed[40:].any()
+    status, _, err = command(*words, "--timings")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "--save" in err
 
 
 @pytest.mark.parametrize("kind", ["missing", "empty", "truncated", "text"])
@@ -184,7 +201,7 @@ def test_only_the_newest_frame_is_handed_out() -> None:
         assert [int(image.rgb[0, 0, 0]) for image in newest] == [49]
 
 
-def test_frames_per_second_and_what_is_drawn_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frames_per_second(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr("emotion_perception.commands.webcam.time.monotonic", lambda: now[0])
     rate = Rate()
@@ -192,10 +209,6 @@ def test_frames_per_second_and_what_is_drawn_of_them(monkeypatch: pytest.MonkeyP
         fps = rate.tick()
         now[0] += 0.1
     assert fps == pytest.approx(10.0)
-    frame = np.zeros((120, 160, 3), np.uint8)
-    write_text(frame, "10.0 FPS")
-    assert frame[:40].any()
-    assert not frame[60:].any()
 
 
 def test_a_line_says_when_there_is_no_face() -> None:

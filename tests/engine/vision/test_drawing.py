@@ -8,7 +8,7 @@ import pytest
 from emotion_perception.engine.errors import UsageError
 from emotion_perception.engine.labels import AFFECTNET8, LabelSet
 from emotion_perception.engine.target import BoundingBox, Category, FaceEmotion, FrameResult
-from emotion_perception.engine.vision.drawing import color_of, draw
+from emotion_perception.engine.vision.drawing import color_of, draw, draw_timings
 
 
 def face(
@@ -146,3 +146,14 @@ def test_what_cannot_be_drawn_into_is_refused() -> None:
     ):
         with pytest.raises(UsageError, match=r"image\.numpy"):
             draw(wrong, result)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("size_wh", [(640, 360), (1280, 720), (90, 60)])
+def test_timings_stand_in_the_upper_left_corner_and_fit_the_picture(size_wh: tuple[int, int]) -> None:
+    width, height = size_wh
+    frame = np.full((height, width, 3), 120, np.uint8)
+    draw_timings(frame, FrameResult((), "test", AFFECTNET8, width, height, latency_ms={"detect": 1.25, "infer": 8.0, "total": 10.0}), 30.0)
+    rows, columns = (frame != 120).any(axis=2).nonzero()
+    assert rows.max() < max(0.06 * height, 24)
+    assert 0.2 * width < columns.max() < width - 1
+    assert frame.max() > 200
