@@ -1,12 +1,12 @@
-"""Measures what keeping freed memory between the steps of a training on the CPU is worth (`emotion_perception.engine.training.heap`).
+"""Measures what keeping freed memory between the steps of a training on the CPU is worth (`emotion_perception.engine.heap`).
 
 From the project's root::
 
     python -m benchmarks.training_heap                    # prints a table
     python -m benchmarks.training_heap --out benchmarks   # and writes <date>-training-heap.json and .md there
 
-A step is forward, backward and the optimizer's update, with the weights that come with a learner, on random pictures. Every measurement is a
-process of its own, with and without in turns; times are medians over the processes, memory is the most that one held. Linux only.
+A step is forward, backward and the optimizer's update, with the weights that come with a learner, on random pictures. Every measurement is
+a process of its own, with and without in turns; times are medians over the processes, memory is the most that one held. Linux only.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from typing import Any
 import torch
 
 from emotion_perception.engine.evaluation.machine import machine
+from emotion_perception.engine.heap import kept_heap
 from emotion_perception.engine.inference.threads import cpu_threads
 from emotion_perception.engine.registry import create_learner
 from emotion_perception.engine.storage import atomic_write
-from emotion_perception.engine.training.heap import kept_heap
 
 BATCHES = {"esr": 64, "mobilenetv2_affectnet": 128}
 _STEPS = 5
@@ -108,8 +108,8 @@ def _page(result: dict[str, Any], name: str) -> str:
     return (
         f"# Training steps with freed memory kept\n\n{_table(result['rows'])}\n\n"
         f"A step is forward, backward and update; means over {result['steps']} of them, medians of {result['rounds']} processes each, the "
-        "two ways in turns. *usual*: glibc gives every large block back to the system and takes it again. Memory is the most that a process "
-        "held."
+        "two ways in turns. *usual*: glibc gives every large block back to the system and takes it again. Memory is the most that a "
+        "process held."
         f"\n\nMachine: {facts}.\n\n`python -m benchmarks.training_heap --out benchmarks`; every number is in `{name}.json`.\n"
     )
 

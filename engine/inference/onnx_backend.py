@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from emotion_perception.engine.cards import ModelCard
 from emotion_perception.engine.data import describe
 from emotion_perception.engine.devices import check_device
 from emotion_perception.engine.errors import InputError, WeightsError
+from emotion_perception.engine.heap import trim_heap
 from emotion_perception.engine.inference.backends import check_layout, require
 from emotion_perception.engine.inference.metadata import CARD_KEY, PRECISION_KEY, check_format
 from emotion_perception.engine.inference.threads import cpu_threads
@@ -26,6 +27,14 @@ INPUT_NAMES = ("images",)  # of networks that take pictures
 _TYPES = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(bool)": np.bool_}
 
 
+class _Input(NamedTuple):
+    """What an input takes, as the file says it; ONNX Runtime's own description goes with its session."""
+
+    name: str
+    shape: list[int | str]
+    type: str
+
+
 class OnnxBackend:
     """Runs an ONNX file written by `export_onnx`, with ONNX Runtime alone.
 
@@ -34,7 +43,6 @@ class OnnxBackend:
         path: The file.
         card: The model card inside the file.
         precision: ``fp32``, ``fp16`` or ``int8``.
-        session: ONNX Runtime's own, for those who cut the file in pieces.
     """
 
     def __init__(
@@ -62,30 +70,55 @@ class OnnxBackend:
         runtime = require("onnxruntime", "running an optimised model")
         self.path = Path(path)
         self._output_names = tuple(output_names)
-        providers = choose_providers(device, runtime.get_available_providers())
-        self.session = _open(runtime, self.path, providers)
-        check_format(self.session.get_modelmeta().custom_metadata_map, self.path)
-        self.card = _read_card(self.session, self.path)
+        self._providers = choose_providers(device, runtime.get_available_providers())
+        session = self._open()
+        self._session: Any = session
+        about = session.get_modelmeta().custom_metadata_map
+        check_format(about, self.path)
+        self.card = _read_card(about, self.path)
         if learner is not None and self.card.learner != learner:
             raise WeightsError(
                 f"{str(self.path)!r} is a model of {self.card.learner!r}, expected one of {learner!r}; give that learner's file"
             )
-        self._inputs = self.session.get_inputs()
+        self._inputs = [_Input(entry.name, entry.shape, entry.type) for entry in session.get_inputs()]
         names = [entry.name for entry in self._inputs]
         if names != list(input_names):
             wanted = ", ".join(input_names)
             raise WeightsError(f"{str(self.path)!r} takes {', '.join(names)}, expected {wanted}; export it again with optimize()")
-        found = sorted(output.name for output in self.session.get_outputs())
+        found = sorted(output.name for output in session.get_outputs())
         missing = [name for name in self._output_names if name not in found]
         if missing:
             raise WeightsError(
                 f"{str(self.path)!r} lacks output {missing[0]!r} (it has {', '.join(found)}); export it again with optimize()"
             )
-        on_gpu = self.session.get_providers()[0].startswith("CUDA")
+        on_gpu = session.get_providers()[0].startswith("CUDA")
         if device == "cuda" and not on_gpu:
             logger.warning("%s: device 'cuda' was asked for but ONNX Runtime has no usable GPU here; using the CPU", self.path.name)
-        self.precision = self.session.get_modelmeta().custom_metadata_map.get(PRECISION_KEY, "fp32")
+        self.precision = about.get(PRECISION_KEY, "fp32")
         self.name = " ".join(["onnxruntime", "cuda" if on_gpu else "cpu", *([self.precision] if self.precision != "fp32" else [])])
+
+    def close(self) -> None:
+        """Frees the memory of the network, for those who run pieces of the file; the next call opens it again."""
+        self._session = None
+
+    def open_piece(self, content: bytes) -> Any:
+        """Opens a model that was cut from the file, with the same providers and threads, and returns ONNX Runtime's session."""
+        runtime = require("onnxruntime", "running an optimised model")
+        session = runtime.InferenceSession(content, _options(runtime), providers=self._providers)
+        trim_heap()
+        return session
+
+    def _open(self) -> Any:
+        runtime = require("onnxruntime", "running an optimised model")
+        if not self.path.is_file():
+            raise WeightsError(f"there is no ONNX file {str(self.path)!r}; make one with optimize()")
+        try:
+            session = runtime.InferenceSession(str(self.path), _options(runtime), providers=self._providers)
+        except Exception as error:  # ONNX Runtime's errors have no common base of their own
+            cause = type(error).__name__
+            raise WeightsError(f"{str(self.path)!r} is truncated or not an ONNX model ({cause}); export it again with optimize()") from None
+        trim_heap()  # half of what ONNX Runtime holds after opening a file of 80 MB is what it needed on the way
+        return session
 
     def __call__(self, *inputs: NDArray[Any]) -> dict[str, FloatArray]:
         """Runs the file; see `Backend`."""
@@ -94,9 +127,12 @@ class OnnxBackend:
             names = ", ".join(entry.name for entry in self._inputs)
             raise InputError(f"the model in {str(self.path)!r} takes {len(self._inputs)} arrays ({names}), got {len(inputs)}")
         feeds = {entry.name: self._fitting(entry, x) for entry, x in zip(self._inputs, inputs, strict=True)}
-        return dict(zip(self._output_names, self.session.run(self._output_names, feeds), strict=True))
+        session = self._session  # another thread may close it meanwhile
+        if session is None:
+            session = self._session = self._open()
+        return dict(zip(self._output_names, session.run(self._output_names, feeds), strict=True))
 
-    def _fitting(self, entry: Any, x: NDArray[Any]) -> NDArray[Any]:
+    def _fitting(self, entry: _Input, x: NDArray[Any]) -> NDArray[Any]:
         """Returns an array as the file takes it; one of another shape raises `InputError`."""
         other = [wanted for wanted, given in zip(entry.shape, x.shape, strict=False) if isinstance(wanted, int) and wanted != given]
         if other or len(entry.shape) != x.ndim:
@@ -120,9 +156,7 @@ def choose_providers(device: str, available: Sequence[str]) -> list[str]:
     return [*gpu, "CPUExecutionProvider"]
 
 
-def _open(runtime: Any, path: Path, providers: list[str]) -> Any:
-    if not path.is_file():
-        raise WeightsError(f"there is no ONNX file {str(path)!r}; make one with optimize()")
+def _options(runtime: Any) -> Any:
     options = runtime.SessionOptions()
     options.log_severity_level = 3  # errors only: they come back as exceptions, warnings would go to the console
     options.intra_op_num_threads = cpu_threads()
@@ -130,15 +164,11 @@ def _open(runtime: Any, path: Path, providers: list[str]) -> Any:
     # Idle threads would otherwise spin for a while after each call, against camera, detector and torch. Without it a network of ESR-9's
     # size is as fast (33 ms on two cores either way).
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    try:
-        return runtime.InferenceSession(str(path), options, providers=providers)
-    except Exception as error:  # ONNX Runtime's errors have no common base of their own
-        cause = type(error).__name__
-        raise WeightsError(f"{str(path)!r} is truncated or not an ONNX model ({cause}); export it again with optimize()") from None
+    return options
 
 
-def _read_card(session: Any, path: Path) -> ModelCard:
-    text = session.get_modelmeta().custom_metadata_map.get(CARD_KEY)
+def _read_card(about: Mapping[str, str], path: Path) -> ModelCard:
+    text = about.get(CARD_KEY)
     if text is None:
         raise WeightsError(f"{str(path)!r} is not a model of this program: it carries no card; make one with optimize()")
     try:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emotion_perception.engine.errors import WeightsError
+from emotion_perception.engine.heap import trim_heap
 from emotion_perception.engine.inference.backends import require
 from emotion_perception.engine.inference.onnx_backend import INPUT_NAMES, OnnxBackend
 
@@ -28,8 +29,7 @@ class OnnxPart:
             content: An ONNX model with one input.
             whole: What it was cut from.
         """
-        runtime = require("onnxruntime", "running an optimised model")
-        self._session = runtime.InferenceSession(content, whole.session.get_session_options(), providers=whole.session.get_providers())
+        self._session = whole.open_piece(content)
         self._input = self._session.get_inputs()[0].name
 
     def __call__(self, x: NDArray[Any]) -> tuple[NDArray[Any], ...]:
@@ -49,6 +49,7 @@ def cut(whole: OnnxBackend, stacked: Sequence[str], groups: Sequence[int]) -> tu
 
     Where to cut is found in the graph's structure, whatever its tensors are called: each of the outputs ``stacked`` is a concatenation with
     an entry per branch, and what all entries make of the pictures is shared. In a quantised file the cut is where numbers are 8 bits wide.
+    The whole is closed, so that its weights are not held twice; it opens again when it is called.
 
     Args:
         whole: The exported network.
@@ -63,6 +64,17 @@ def cut(whole: OnnxBackend, stacked: Sequence[str], groups: Sequence[int]) -> tu
         MissingDependencyError: onnx is not installed.
         WeightsError: The file is no ensemble of so many branches on shared layers.
     """
+    whole.close()
+    contents = _cut(whole, stacked, groups)
+    trim_heap()
+    parts = []
+    while contents:  # each is let go as soon as it is open
+        parts.append(OnnxPart(contents.pop(0), whole))
+    return parts[0], parts[1:]
+
+
+def _cut(whole: OnnxBackend, stacked: Sequence[str], groups: Sequence[int]) -> list[bytes]:
+    """Returns the pieces as ONNX models, the shared layers first."""
     graph = _Graph(whole)
     stacks = [graph.stack(name) for name in stacked]
     for stack in stacks:
@@ -71,11 +83,11 @@ def cut(whole: OnnxBackend, stacked: Sequence[str], groups: Sequence[int]) -> tu
     features = graph.shared([[stack.input[i] for stack in stacks] for i in range(sum(groups))])
     base = graph.piece(graph.model.graph.input[0], [features])
     start = _described(base)
-    parts = []
+    contents = [base.SerializeToString()]
     for last, size in zip(np.cumsum(groups), groups, strict=True):
         members = {stack.output[0]: list(stack.input)[last - size : last] for stack in stacks}
-        parts.append(OnnxPart(graph.piece(start, stacked, members).SerializeToString(), whole))
-    return OnnxPart(base.SerializeToString(), whole), parts
+        contents.append(graph.piece(start, stacked, members).SerializeToString())
+    return contents
 
 
 class _Graph:

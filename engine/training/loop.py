@@ -19,9 +19,9 @@ import torch
 from numpy.typing import NDArray
 
 from emotion_perception.engine.errors import UsageError, WeightsError
+from emotion_perception.engine.heap import kept_heap
 from emotion_perception.engine.storage import atomic_write
 from emotion_perception.engine.training.distributed import Processes
-from emotion_perception.engine.training.heap import kept_heap
 from emotion_perception.engine.training.logs import RunLog
 
 logger = logging.getLogger(__name__)

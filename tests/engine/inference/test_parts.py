@@ -67,6 +67,20 @@ def test_the_pieces_together_answer_like_the_whole(whole, groups):
         np.testing.assert_allclose(np.concatenate([answer[i] for answer in answers], 1), expected[name], atol=1e-5)
 
 
+def test_the_whole_is_closed_when_it_is_cut_and_opens_again_when_it_is_called(whole, monkeypatch):
+    opened = []
+    really_open = OnnxBackend._open
+    monkeypatch.setattr(OnnxBackend, "_open", lambda self: opened.append(self) or really_open(self))
+    before = whole(pictures(2))
+    whole_again = len(opened)  # another test may have cut it
+    shared, _ = cut(whole, STACKED, (3,))
+    shared(pictures(2))
+    assert len(opened) == whole_again
+    for _ in range(2):
+        np.testing.assert_array_equal(whole(pictures(2))["logits"], before["logits"])
+    assert len(opened) == whole_again + 1
+
+
 def test_pieces_take_any_rows_of_the_features(whole):
     shared, (first, second) = cut(whole, STACKED, (1, 2))
     x = pictures(4)

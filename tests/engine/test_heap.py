@@ -10,7 +10,7 @@ import pytest
 PROGRAM = """
 import resource
 import torch
-from emotion_perception.engine.training.heap import kept_heap
+from emotion_perception.engine.heap import kept_heap
 
 def pages():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
