@@ -30,6 +30,8 @@ _COLORS: dict[str, Rgb] = {
 }
 _PANEL: Rgb = (18, 20, 24)
 _PANEL_OPACITY = 0.78
+# What every value of a channel becomes under a panel, (1, 256, 3).
+_SHADED = np.rint((1 - _PANEL_OPACITY) * np.arange(256)[:, None] + _PANEL_OPACITY * np.array(_PANEL)).astype(np.uint8)[None]
 _TRACK: Rgb = (92, 97, 106)
 _WHITE: Rgb = (255, 255, 255)
 # Height of a capital letter in OpenCV's Hershey fonts at scale 1, in pixels.
@@ -122,9 +124,9 @@ class _Pen:
 
     def rectangle(self, box: BoundingBox) -> Corners:
         """Returns the box in whole pixels; far outside, it is cut where OpenCV would overflow."""
-        left, right = np.clip((box.left, box.right), -self.width, 2 * self.width)
-        top, bottom = np.clip((box.top, box.bottom), -self.height, 2 * self.height)
-        return round(left), round(top), round(right), round(bottom)
+        left, right = (round(min(max(x, -self.width), 2 * self.width)) for x in (box.left, box.right))
+        top, bottom = (round(min(max(y, -self.height), 2 * self.height)) for y in (box.top, box.bottom))
+        return left, top, right, bottom
 
     def line_px(self, box: BoundingBox) -> int:
         """Returns the thickness of thin lines."""
@@ -152,7 +154,7 @@ class _Pen:
         x, y = self.place(width, height, [(left, above), (left, below), (right - width, above), (right - width, below), (left, top)])
 
         panel = self.frame[y : y + height, x : x + width]
-        panel[:] = self.cv2.addWeighted(panel, 1 - _PANEL_OPACITY, np.full_like(panel, _PANEL), _PANEL_OPACITY, 0)
+        panel[:] = self.cv2.LUT(panel, _SHADED)
         base = y + round(1.6 * capital)
         self.write(words, x + pad, base, scale)
         if percent:
@@ -223,4 +225,6 @@ class _Pen:
 
 def _shared_px(a: Corners, b: Corners) -> int:
     """Returns the area that two rectangles (left, top, right, bottom) share."""
-    return max(min(a[2], b[2]) - max(a[0], b[0]), 0) * max(min(a[3], b[3]) - max(a[1], b[1]), 0)
+    if a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]:
+        return 0
+    return (min(a[2], b[2]) - max(a[0], b[0])) * (min(a[3], b[3]) - max(a[1], b[1]))
