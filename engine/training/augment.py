@@ -42,6 +42,13 @@ class Augmentation:
     blur: float = 0.15
     erase: float = 0.1
 
+    @classmethod
+    def of(cls, augment: bool, augment_light: bool) -> Augmentation | None:
+        """Makes what two options of a learner ask for: no change, all changes, or only those of where the face is and how large."""
+        if not augment:
+            return None
+        return cls() if augment_light else cls(light=0.0, cast=0.0, grey=0.0, blur=0.0, erase=0.0)
+
     def __call__(self, picture: Pixels, size: int, seed: tuple[int, int, int], zoom: float = 1.0) -> Pixels:
         """Returns a changed copy at the network's size.
 

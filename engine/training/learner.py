@@ -50,6 +50,7 @@ class HeadLearner(Learner):
         small_epochs: int = 0,
         crop_scale: float = 1.0,
         augment: bool = True,
+        augment_light: bool = True,
         precision: str = "auto",
         seed: int = 0,
         **options: Any,
@@ -72,6 +73,7 @@ class HeadLearner(Learner):
             small_epochs: How many epochs use small pictures.
             crop_scale: Crop of a new network, in units of the face detector's box.
             augment: Change training pictures at random.
+            augment_light: Change their light, colour and sharpness, too, and cover parts; without, only scale, place, rotation and side.
             precision: Of training: ``auto`` (bf16 where it is faster), ``fp32`` or ``bf16``.
             seed: Of everything random in training.
             options: Those of `Learner`.
@@ -91,7 +93,7 @@ class HeadLearner(Learner):
         self.max_training_epoch, self.validation_interval = max_training_epoch, validation_interval
         self.task, self.schedule, self.class_weights = task, schedule, class_weights
         self.input_size, self.small_size, self.small_epochs, self.crop_scale = input_size, small_size, small_epochs, crop_scale
-        self.augment, self.precision, self.seed = augment, precision, seed
+        self.augment, self.augment_light, self.precision, self.seed = augment, augment_light, precision, seed
 
     # ---- what each learner brings -------------------------------------------------------------------------------------
 
@@ -164,7 +166,8 @@ class HeadLearner(Learner):
         model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # documented, but missing in torch's overloads
         crop = self.card.crop.scale if self.card.crop else 1.0
         seen: dict[str, Any] = {"crop_scale": crop, "labels": self.card.label_set, "interpolation": self.card.input.interpolation}
-        train = Pictures(dataset, self.batch_size, augmentation=Augmentation() if self.augment else None, seed=self.seed, **seen)
+        change = Augmentation.of(self.augment, self.augment_light)
+        train = Pictures(dataset, self.batch_size, augmentation=change, seed=self.seed, **seen)
         val = None if val_dataset is None else Pictures(val_dataset, self.batch_size, **seen)
         published = self.schedule == "published"
         recipe = Recipe(
@@ -196,6 +199,7 @@ class HeadLearner(Learner):
                 "network": repr(dict(self.card.architecture)),
                 "rates": repr([[factor for _, factor in part.layers] for part in parts]),
                 "augment": self.augment,
+                "augment_light": self.augment_light,
                 "crop_scale": crop,
                 "pictures": [len(dataset), 0 if val_dataset is None else len(val_dataset)],
             },

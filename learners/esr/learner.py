@@ -73,6 +73,7 @@ class FacialEmotionLearner(Learner):
         small_epochs: int = 0,
         crop_scale: float = 1.0,
         augment: bool = True,
+        augment_light: bool = True,
         precision: str = "auto",
         diversity_weight: float = 0.1,
         seed: int = 0,
@@ -114,6 +115,7 @@ class FacialEmotionLearner(Learner):
             small_epochs: How many epochs use small pictures.
             crop_scale: Crop of a new network, in units of the face detector's box.
             augment: Change training pictures at random.
+            augment_light: Change their light, colour and sharpness, too, and cover parts; without, only scale, place, rotation and side.
             precision: Of training: ``auto`` (bf16 where it is faster), ``fp32`` or ``bf16``.
             diversity_weight: Weight of the diversity loss.
             seed: Of everything random in training.
@@ -140,7 +142,7 @@ class FacialEmotionLearner(Learner):
         self.later_epochs = later_epochs if later_epochs is not None else max(1, round(0.4 * max_training_epoch))
         self.images_per_class, self.branch_share, self.affect_fit = images_per_class, branch_share, affect_fit
         self.input_size, self.small_size, self.small_epochs, self.crop_scale = input_size, small_size, small_epochs, crop_scale
-        self.augment, self.precision, self.diversity_weight = augment, precision, diversity_weight
+        self.augment, self.augment_light, self.precision, self.diversity_weight = augment, augment_light, precision, diversity_weight
         self.confidence, self.budget_ms, self._anytime = confidence, budget_ms, Anytime()
         self._backbone_fixed = False
 
@@ -255,7 +257,7 @@ class FacialEmotionLearner(Learner):
         crop = self.card.crop.scale if self.card.crop else 1.0
 
         def pictures(source: EmotionDataset | None, train: bool) -> Pictures | None:
-            change = Augmentation() if train and self.augment else None
+            change = Augmentation.of(self.augment, self.augment_light) if train else None
             return None if source is None else Pictures(source, self.batch_size, crop_scale=crop, augmentation=change, seed=self.seed)
 
         train, val = pictures(faces, True), pictures(val_faces, False)
@@ -282,6 +284,7 @@ class FacialEmotionLearner(Learner):
                 "branches": len(model.convolutional_branches),
                 "diversify": self.diversify,
                 "augment": self.augment,
+                "augment_light": self.augment_light,
                 "crop_scale": crop,
                 "affect_fit": self.affect_fit,
                 "pictures": len(faces or affect_faces or ()),

@@ -175,3 +175,15 @@ def test_a_balanced_subset_caps_large_classes_keeps_small_ones_and_is_drawn_afre
 def test_a_subset_of_nothing_is_refused():
     with pytest.raises(DatasetError, match="none of 3 pictures has a class"):
         balanced_subset(np.full(3, -1), 5)
+
+
+def test_two_options_choose_what_is_changed() -> None:
+    even = np.full((48, 48), 100, np.uint8)
+    assert Augmentation.of(False, True) is Augmentation.of(False, False) is None
+    moved, changed = Augmentation.of(True, False), Augmentation.of(True, True)
+    assert moved is not None
+    assert changed == Augmentation()
+    assert (moved.scale, moved.shift, moved.rotation_deg, moved.flip) == (changed.scale, changed.shift, changed.rotation_deg, changed.flip)
+    seen = np.stack([moved(even, 54, (0, 0, i)) for i in range(20)])
+    assert set(np.unique(seen[:, 20:34, 20:34])) == {100}  # the rim may show what lies beyond the picture
+    assert not np.array_equal(seen, np.stack([changed(even, 54, (0, 0, i)) for i in range(20)]))
