@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-# Parameters of mallopt(3), with what they are when nothing else is said.
-_TRIM_THRESHOLD, _MMAP_MAX = -1, -4
-_USUAL_MMAP_MAX, _USUAL_TRIM_THRESHOLD = 65536, 128 * 1024
+# Parameters of mallopt(3).
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
 _NEVER = 2**31 - 1
+# Whoever sets one of them stops glibc from adapting the thresholds by itself, for good: these are what it ends with in a process that has
+# used large blocks. With those it starts from, whatever comes after a training would be slow.
+_USUAL = {_MMAP_MAX: 65536, _MMAP_THRESHOLD: 32 * 2**20, _TRIM_THRESHOLD: 64 * 2**20}
 
 
 @contextmanager
@@ -29,8 +31,8 @@ def kept_heap() -> Iterator[None]:
     try:
         yield
     finally:
-        libc.mallopt(_MMAP_MAX, _USUAL_MMAP_MAX)
-        libc.mallopt(_TRIM_THRESHOLD, _USUAL_TRIM_THRESHOLD)
+        for parameter, value in _USUAL.items():
+            libc.mallopt(parameter, value)
         libc.malloc_trim(0)
 
 

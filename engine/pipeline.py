@@ -185,6 +185,8 @@ class Pipeline:
 
     def _entries(self, faces: list[Face], emotions: Emotions, stamp_s: float) -> tuple[FaceEmotion, ...]:
         """Joins what was found and judged, with ids and smoothing."""
+        if self._tracker is not None and self._follower is not None and self._follower.cut:
+            self._tracker.forget()  # the face in the same place may be another person's
         ids = self._tracker.update([face.box for face in faces], stamp_s) if self._tracker else [None] * len(faces)
         pairs = zip(faces, ids, strict=True)
         return tuple(_entry(face, emotions, i, track_id, self._smoother, stamp_s) for i, (face, track_id) in enumerate(pairs))

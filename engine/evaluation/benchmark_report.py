@@ -195,8 +195,8 @@ def _page(result: Mapping[str, Any], plot: str, data: str) -> str:
         *markdown(speed_table(result)),
         "",
         "Each in processes of its own, median of three: the time from the start of the process to the first answer, and resident memory "
-        "with the weights loaded, at its highest with single faces, and with all batches. *same class*, *differ by* (largest difference of "
-        "a probability): on all pictures, from what the first variant's network answers.",
+        "with the weights loaded, at its highest until single faces were judged, loading included, and until all batches were. *same "
+        "class*, *differ by* (largest difference of a probability): on all pictures, from what the first variant's network answers.",
         "",
         *markdown(footprint_table(result)),
         "",

@@ -33,8 +33,8 @@ def footprint(variant: Variant, pictures: Path, batches: Sequence[int]) -> dict[
 
     Returns:
         ``first_answer_s``, from the start of the process to the first answer; ``torch``, whether torch was imported for it; resident
-        memory in MB: ``loaded_mb`` with the weights loaded, ``one_mb`` at its highest while single pictures are judged, and ``most_mb``
-        while all batches are; None where the system does not tell.
+        memory in MB: ``loaded_mb`` with the weights loaded, ``one_mb`` at its highest until single pictures were judged, loading
+        included, and ``most_mb`` until all batches were; None where the system does not tell.
 
     Raises:
         WeightsError: The process failed.

@@ -42,6 +42,11 @@ class Augmentation:
     blur: float = 0.15
     erase: float = 0.1
 
+    @staticmethod
+    def kind(augment: bool, augment_light: bool) -> bool | str:
+        """Returns one word for the two options of `of`, by which runs are told apart; earlier ones know only True and False."""
+        return "position" if augment and not augment_light else augment
+
     @classmethod
     def of(cls, augment: bool, augment_light: bool) -> Augmentation | None:
         """Makes what two options of a learner ask for: no change, all changes, or only those of where the face is and how large."""

@@ -53,6 +53,10 @@ class Tracker:
         self._next_id = 1
         self._now_s = -np.inf
 
+    def forget(self) -> None:
+        """Forgets all tracks, ids go on counting: the next picture shows other faces, or the same ones from elsewhere."""
+        self._tracks = []
+
     @property
     def track_ids(self) -> frozenset[int]:
         """The ids of the tracks that are remembered."""
@@ -70,7 +74,7 @@ class Tracker:
             One id per box, in the order of the boxes, all different.
         """
         if stamp_s < self._now_s:
-            self._tracks = []
+            self.forget()
         self._now_s = stamp_s
         self._tracks = [track for track in self._tracks if stamp_s - track.seen_s <= self.memory_s]
         current = np.array([(box.left, box.top, box.right, box.bottom) for box in boxes], np.float64).reshape(-1, 4)

@@ -229,7 +229,7 @@ class FacialEmotionLearner(Learner):
 
         Args:
             dataset: Training data; AffectNet in ``base_path_to_dataset`` if None.
-            val_dataset: Validation data; AffectNet's validation part if both are None.
+            val_dataset: Validation data, with a ``dataset`` only; AffectNet's validation part if both are None.
             logging_path: Folder for history, curves and checkpoints; a run in it that was interrupted is continued exactly, one that
                 is finished is only loaded.
             silent: Print no progress.
@@ -283,8 +283,7 @@ class FacialEmotionLearner(Learner):
                 "schedule": self.schedule,
                 "branches": len(model.convolutional_branches),
                 "diversify": self.diversify,
-                "augment": self.augment,
-                "augment_light": self.augment_light,
+                "augment": Augmentation.kind(self.augment, self.augment_light),
                 "crop_scale": crop,
                 "affect_fit": self.affect_fit,
                 "pictures": len(faces or affect_faces or ()),
@@ -367,6 +366,8 @@ class FacialEmotionLearner(Learner):
             The folder.
         """
         if path is not None and state_dicts is None:
+            if current_branch_save is not None:
+                raise UsageError("current_branch_save counts for published files only; give state_dicts=model.to_state_dict() as well")
             if model_name:
                 self.card = self.card.with_(title=model_name)
             return super().save(path, half=half)
@@ -473,6 +474,8 @@ class FacialEmotionLearner(Learner):
         """Returns training data for emotion and for affect, and validation data for both; AffectNet's parts when none are given."""
         if dataset is not None:
             return dataset, dataset, val_dataset, val_dataset
+        if val_dataset is not None:
+            raise UsageError("val_dataset was given without dataset; give both, or none to use AffectNet's parts")
         from emotion_perception.engine.datasets import AffectNetCategorical, AffectNetDimensional
 
         root = self.base_path_to_dataset

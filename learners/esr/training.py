@@ -137,7 +137,7 @@ def joint_stage(model: ESR, train: Pictures, val: Pictures | None, recipe: Recip
         optimizer=optimizer,
         rate=one_cycle(),
         prepare=prepare,
-        validate=lambda: _settle_and_validate(model, train, val, recipe, current["size"], branches, device),
+        validate=lambda: _settle_and_validate(model, train, val, recipe, recipe.size, branches, device),
         monitor="val_accuracy" if val else "loss",
         higher_is_better=val is not None,
         validate_every=recipe.validate_every,

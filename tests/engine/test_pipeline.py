@@ -376,6 +376,17 @@ def test_faces_of_a_stream_are_searched_now_and_then_and_those_of_single_picture
     assert all(np.abs(result.faces[0].box.xyxy - [100, 60, 180, 160]).max() < 0.5 for result in results)
 
 
+def test_a_face_after_a_cut_is_somebody_else_even_in_the_same_place() -> None:
+    learner = ColourLearner()
+    learner.load()
+    run = Pipeline(learner, CountingDetector(), smoothing_s=1.0)
+    dark, bright = (np.full((240, 320, 3), COLOURS[word], np.uint8) for word in ("Sad", "Happy"))
+    faces = [run(Image(shown, i / 25)).faces[0] for i, shown in enumerate((dark, dark, bright, bright))]
+    assert [face.track_id for face in faces] == [1, 1, 2, 2]
+    assert [face.category.description for face in faces] == ["Sad", "Sad", "Happy", "Happy"]
+    assert run.track_ids == {2}
+
+
 def test_the_search_interval_may_change_between_frames() -> None:
     learner = ColourLearner()
     learner.load()

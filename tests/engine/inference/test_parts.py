@@ -81,6 +81,20 @@ def test_the_whole_is_closed_when_it_is_cut_and_opens_again_when_it_is_called(wh
     assert len(opened) == whole_again + 1
 
 
+def test_a_file_that_was_replaced_is_not_opened_again(whole, tmp_path):
+    file = tmp_path / "model.onnx"
+    file.write_bytes(whole.path.read_bytes())
+    backend = OnnxBackend(file, OUTPUTS, "cpu")
+    backend.close()
+    file.write_bytes(whole.path.read_bytes()[:-1])
+    for use in (lambda: backend(pictures(1)), lambda: cut(backend, STACKED, (3,))):
+        with pytest.raises(WeightsError, match="was replaced"):
+            use()
+    file.unlink()
+    with pytest.raises(WeightsError, match="is gone"):
+        backend(pictures(1))
+
+
 def test_pieces_take_any_rows_of_the_features(whole):
     shared, (first, second) = cut(whole, STACKED, (1, 2))
     x = pictures(4)
