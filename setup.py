@@ -62,9 +62,10 @@ if found_version is None:
 vision = ["opencv-python-headless>=4.8,<5"]  # OpenCV 5 has no Haar cascades
 onnx = ["onnx", "onnxruntime", "onnxscript"]
 keras = ["h5py"]
-fairness = ["fairlearn>=0.13"]
 explain = ["captum>=0.8"]
-train = ["tensorboard", "torchmetrics", "scikit-learn", "matplotlib"]
+measuring = ["torchmetrics", "scikit-learn", "matplotlib"]
+train = ["tensorboard", *measuring]
+fairness = ["fairlearn>=0.13", *measuring]
 parquet = ["pyarrow"]
 emotx = ["omegaconf>=2.3", "transformers>=4.40", "scikit-learn"]
 wandb = ["wandb"]
@@ -134,7 +135,7 @@ setup(
     zip_safe=False,
     classifiers=[
         "Intended Audience :: Science/Research",
-        "Operating System :: OS Independent",
+        "Operating System :: POSIX",
         "Programming Language :: Python :: 3",
         "Programming Language :: Python :: 3.10",
         "Programming Language :: Python :: 3.11",

@@ -16,6 +16,7 @@ from emotion_perception.engine.cards import ModelCard
 from emotion_perception.engine.data import Color
 from emotion_perception.engine.devices import check_device, torch_device
 from emotion_perception.engine.errors import EmotionPerceptionError, NotLoadedError, UsageError, WeightsError
+from emotion_perception.engine.storage import SameFile
 from emotion_perception.engine.target import Emotions, FloatArray
 
 if TYPE_CHECKING:
@@ -95,7 +96,8 @@ class Learner(ABC):
         self._model: torch.nn.Module | None = None
         self._backend: Backend | None = None
         self._folder: Path | None = None  # the weights are those in there
-        self._optimized: Path | None = None  # the exported model that `save` keeps
+        self._start: Path | None = None  # the weights in there are those that training went on from
+        self._optimized: SameFile | None = None  # the exported model that `save` keeps
 
     # ---- what each learner brings -------------------------------------------------------------------------------------
 
@@ -251,9 +253,11 @@ class Learner(ABC):
         tensors = self.model.state_dict()
         if half:
             tensors = {name: value.half() if value.is_floating_point() else value for name, value in tensors.items()}
-        files = {EXPORTED_NAME: self._optimized} if self._optimized else {}
-        if self._optimized and (report := report_beside(self._optimized)).is_file():
-            files[REPORT_NAME] = report
+        files = {}
+        if self._optimized:
+            files[EXPORTED_NAME] = self._optimized.path()
+            if (report := report_beside(files[EXPORTED_NAME])).is_file():
+                files[REPORT_NAME] = report
         return save_folder(Path(path), self.card, tensors, files)
 
     def load(self, path: str | Path | None = None) -> None:
@@ -276,13 +280,13 @@ class Learner(ABC):
             backend = self._open_exported(exported, card)
             self.card = card
             self._use(None, backend, folder)
-            self._optimized = exported
+            self._optimized = SameFile(exported)
             return
         if not self._use_remembered(folder, card):
             card, model = self._read_model(folder)
             self.card = card
             self._use(model, folder=folder)
-        self._optimized = exported
+        self._optimized = None if exported is None else SameFile(exported)
         self._obey()
 
     def tune(self) -> str:
@@ -366,7 +370,7 @@ class Learner(ABC):
             score=None if labelled is None else score,
             tolerance=tolerance,
         )
-        self._optimized = file
+        self._optimized = SameFile(file)
         return file
 
     def reset(self) -> None:
@@ -392,7 +396,17 @@ class Learner(ABC):
         if backend is None:
             assert model is not None
             backend = TorchBackend(model, self.output_names, self.torch_device(), self.deployed)
+        if folder is not None or model is not self._model:  # not where the same network was trained further
+            self._start = folder
         self._model, self._backend, self._folder, self._optimized = model, backend, folder, None
+
+    def starting_point(self) -> str:
+        """Returns the digest of the weights that a training goes on from, by which `fit` tells its runs apart; empty for fresh ones."""
+        from emotion_perception.engine.downloads import digest_of
+        from emotion_perception.engine.weights import MODEL_NAME
+
+        file = None if self._start is None else self._start / MODEL_NAME
+        return digest_of(file) if file is not None and file.is_file() else ""
 
     def _fresh(self, card: ModelCard, seed: int) -> torch.nn.Module:
         """Builds the network that a card describes with weights that only the seed decides."""

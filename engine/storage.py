@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from emotion_perception.engine.errors import EmotionPerceptionError, StorageError
+from emotion_perception.engine.errors import EmotionPerceptionError, StorageError, WeightsError
 
 _JOURNAL = ".saved"
 _REMOVED = ".removed"
@@ -272,3 +272,26 @@ def _remove(path: Path) -> None:
     else:
         with suppress(OSError):
             path.unlink()
+
+
+class SameFile:
+    """A file that is read once more later, and must still be the same then."""
+
+    def __init__(self, path: Path) -> None:
+        """Notes what is there now."""
+        self._given, self._path, self._seen = path, path.absolute(), _identity(path)
+
+    def path(self) -> Path:
+        """Returns the absolute path; raises `WeightsError` if another file has taken its place."""
+        if _identity(self._path) != self._seen:
+            raise WeightsError(f"{str(self._given)!r} is gone or was replaced since it was made or loaded; load or optimise again")
+        return self._path
+
+
+def _identity(path: Path) -> tuple[int, ...] | None:
+    """Returns what tells a file from another at the same place, None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns

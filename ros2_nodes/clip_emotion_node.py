@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from emotion_perception.engine.clips import WatchesClips
@@ -57,7 +58,7 @@ class ClipEmotionNode(EmotionNode["ClipPipeline"]):
             window_s=self.settings["window_s"],
             num_chars=self.settings["num_chars"],
             dialogue=bool(self.settings["speech"]),
-            backbones=self.settings["backbones"] or None,
+            backbones=Path(self.settings["backbones"]).expanduser() if self.settings["backbones"] else None,
         )
         self._finder = Finder(self.settings)
         return ClipPipeline(learner, window, self._finder.detector, name=face_id)

@@ -166,11 +166,13 @@ class EmotionNode(LifecycleNode, Generic[P]):
             self.get_logger().warning(f"refused a picture: {error}", throttle_duration_sec=_THROTTLE_S)
             return None
 
-    def judged(self, result: FrameResult) -> None:
-        """Counts a result that was published, and says where its stream started again."""
+    def judged(self, result: FrameResult, one_stream: bool = True) -> None:
+        """Counts a result that was published, and says where its stream started again; crops of several faces are several streams."""
         stamp_s = result.stamp_s
         age_s = None if stamp_s is None else self.get_clock().now().nanoseconds * 1e-9 - stamp_s
         self.statistics.done(age_s, result.latency_ms["total"])
+        if not one_stream:
+            return
         before_s, self._last_stamp_s = self._last_stamp_s, stamp_s
         if before_s is not None and stamp_s is not None and stamp_s < before_s:
             jump = f"stamps went back by {before_s - stamp_s:.3f} s, from {before_s:.3f} to {stamp_s:.3f}"

@@ -104,7 +104,7 @@ class FaceEmotionNode(EmotionNode["Pipeline"]):
         self._worked_s = time.monotonic()
         if self._hri is not None:
             for result in self._hri.work(messages, self.settings["smoothing_s"], self.settings["contempt_word"]):
-                self.judged(result)
+                self.judged(result, one_stream=False)
             return
         (picture,) = messages.values()
         image = self.converted(picture)

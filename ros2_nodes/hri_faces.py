@@ -53,10 +53,10 @@ class HriFaces:
         self._node.statistics.arrived()
         names = set()
         for name in map(str, tracked.ids):
-            if re.fullmatch(r"\w+", name, re.ASCII):
+            if re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
                 names.add(name)
             else:
-                words = f"ignored the face {name!r} on {TRACKED}: its id has to be made of letters, digits and underscores"
+                words = f"ignored the face {name!r} on {TRACKED}: its id has to be letters, digits and underscores, no digit first"
                 self._node.get_logger().warning(words, throttle_duration_sec=5.0)
         for name in set(self._crops) - names:
             self._leave(name)

@@ -92,7 +92,9 @@ def _run(words: list[str], debug: bool) -> int:
         _set_up_logging(debug)
     try:
         status = make_group().main(words or ["--help"], prog_name=PROGRAM, standalone_mode=False)
-    except typer.Abort:
+    except typer.Abort as abort:
+        if isinstance(abort.__cause__, EOFError):  # of a file that ends too early: no one is asked anything here
+            raise abort.__cause__ from None
         return 130
     return 2 if not words else status if isinstance(status, int) else 0
 
@@ -110,12 +112,16 @@ class _Interrupted(KeyboardInterrupt):
     """Ctrl-C. Where Python's own KeyboardInterrupt crosses an ``exec``, the process ends by the signal even if it was caught."""
 
 
+class _Terminated(SystemExit):
+    """SIGTERM."""
+
+
 @contextmanager
 def _clean_end() -> Iterator[None]:
     """Lets SIGINT and SIGTERM end the block as exceptions do, so that what is half-written is removed."""
 
     def end(number: int, frame: FrameType | None) -> None:
-        raise _Interrupted if number == signal.SIGINT else SystemExit(128 + number)
+        raise _Interrupted if number == signal.SIGINT else _Terminated(128 + number)
 
     if threading.current_thread() is not threading.main_thread():  # only that one may set handlers
         yield
@@ -131,15 +137,20 @@ def _clean_end() -> Iterator[None]:
 
 
 def _status_of(end: SystemExit) -> int:
-    return end.code if isinstance(end.code, int) else 1
+    """Returns the exit status that Python gives it: text is a message, and a failure."""
+    if isinstance(end.code, str):
+        sys.stderr.write(f"{PROGRAM}: error: {' '.join(end.code.split())}\n")
+    return end.code if isinstance(end.code, int) else 0 if end.code is None else 1
 
 
 def _signal_behind(error: BaseException | None) -> int | None:
     """Returns the exit status of a signal that became another error on its way: compiled modules do that while they are imported."""
-    while error is not None:
-        if isinstance(error, KeyboardInterrupt):
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:  # causes and contexts together may run in a circle
+        seen.add(id(error))
+        if isinstance(error, _Interrupted):
             return 130
-        if isinstance(error, SystemExit):
+        if isinstance(error, _Terminated):
             return _status_of(error)
         error = error.__cause__ or error.__context__
     return None

@@ -10,8 +10,10 @@ if TYPE_CHECKING:
     from emotion_perception.engine.labels import LabelSet
 
 KINDS = "ferplus, fer2013, affectnet, affectnet-dimensional, rafdb, ckplus, muxspace, csv, folder or videos"
-# Kinds that always come in a training and a validation part.
-PARTED = ("ferplus", "affectnet", "affectnet-dimensional", "muxspace")
+# Kinds that always come in parts; that which `eval` takes by default is called valid.
+PARTED = ("ferplus", "fer2013", "affectnet", "affectnet-dimensional", "muxspace", "rafdb")
+# Where that is the part that results are reported on, a training must not choose its best state by it.
+TESTED_ON = ("rafdb",)
 
 
 def part_of(kind: str, split: str | None, default: str) -> str | None:
@@ -31,11 +33,18 @@ def open_part(
         labels: The label set to count in.
         default: ``train`` or ``valid``.
         mode: For FER+, which pictures to keep.
+
+    Raises:
+        UsageError: A table of several parts, and nothing says which.
     """
-    from emotion_perception.engine.datasets import open_dataset
+    from emotion_perception.engine.datasets import CsvDataset, open_dataset
+    from emotion_perception.engine.errors import UsageError
 
     options: dict[str, Any] = {"mode": mode} if kind == "ferplus" else {}
-    return open_dataset(kind, part_of(kind, split, default), place, labels=labels, **options)
+    dataset = open_dataset(kind, part_of(kind, split, default), place, labels=labels, **options)
+    if split is None and kind == "csv" and isinstance(dataset, CsvDataset) and len(dataset.parts) > 1:
+        raise UsageError(f"{str(place)!r} has the parts {', '.join(dataset.parts)}; say which with --split, or --val-split to validate on")
+    return dataset
 
 
 def open_optional(learner: str, kind: str | None, place: Path | None, split: str | None) -> EmotionDataset | None:

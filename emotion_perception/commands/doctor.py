@@ -36,6 +36,14 @@ _PACKAGES = (
     ("sklearn", "scikit-learn", False, "train", "no evaluation"),
     ("torchmetrics", "torchmetrics", False, "train", "no evaluation"),
     ("tensorboard", "tensorboard", False, "train", "no TensorBoard logs"),
+    ("cyclonedds", "cyclonedds", False, "dds", "no nodes where there is no ROS 2"),
+    ("rosbags", "rosbags", False, "dds", "no bags, no nodes where there is no ROS 2"),
+    ("fairlearn", "fairlearn", False, "fairness", "no fairness audits"),
+    ("captum", "captum", False, "explain", "no explanations"),
+    ("h5py", "h5py", False, "keras", "no Keras files"),
+    ("pyarrow", "pyarrow", False, "parquet", "no Parquet tables"),
+    ("omegaconf", "omegaconf", False, "emotx", "no EmoTx"),
+    ("transformers", "transformers", False, "emotx", "no features of subtitles"),
 )
 
 
@@ -211,6 +219,6 @@ def _ros() -> Check:
     root = Path("/opt/ros")
     installed = [distribution] if distribution else sorted(p.name for p in root.iterdir()) if root.is_dir() else []
     if not installed:
-        return Check("ros", "ok", "none, and none is needed")
+        return Check("ros", "ok", "none, and none is needed: nodes run over DDS, with the extra 'dds'")
     advice = f"source /opt/ros/{installed[-1]}/setup.bash, and make the environment with: python3 -m venv --system-site-packages"
     return Check("ros", "warning", f"ROS 2 {installed[-1]} is installed but this Python cannot import rclpy", advice)

@@ -11,7 +11,7 @@ import typer
 
 from emotion_perception.commands._common import DeviceOption, SetOption, note, print_fields, print_table
 from emotion_perception.commands._configured import check_kind, list_skipped, read_settings, refuse, skipped_lines, split_named
-from emotion_perception.commands._datasets import KINDS, PARTED, hold_out, open_part
+from emotion_perception.commands._datasets import KINDS, PARTED, TESTED_ON, hold_out, open_part
 from emotion_perception.commands._settings import parse_settings, settings_of
 from emotion_perception.engine.settings import SETTINGS_NAME
 
@@ -176,7 +176,7 @@ def _open(
     parts = [_drawn(part, word, seed) for part, word in zip(parts, most or ["all"] * len(parts), strict=True)]
     train = parts[0] if len(parts) == 1 else ConcatDataset(parts)
     kind, place, split = validation
-    if not any(validation) and kinds[0] not in PARTED:
+    if not any(validation) and (kinds[0] not in PARTED or kinds[0] in TESTED_ON):
         return hold_out(train, 0.1, seed)
     return train, open_part(kind or kinds[0], place or places[0], split, labels, default="valid")
 

@@ -61,6 +61,7 @@ def run(
 ) -> None:
     """Perceives emotions in front of a camera, always in its newest frame; stop with q, Escape or Ctrl-C."""
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # its warnings about a missing camera say less than the error that follows
+    from emotion_perception.engine.errors import InputError
     from emotion_perception.engine.pipeline import Pipeline
     from emotion_perception.engine.vision.drawing import draw, draw_timings
     from emotion_perception.engine.vision.video import VideoWriter, camera
@@ -76,11 +77,13 @@ def run(
         if show is None and save is None:
             note("no window here (no display, or an OpenCV without one): printing lines instead; stop with Ctrl-C")
         writer: Any = None
+        judged, ended = False, None
         rate = Rate()
         start = time.monotonic()
         try:
             for image in newest:
                 result = pipeline(image)
+                judged = True
                 fps = rate.tick()
                 sinks.write(result)
                 if show is None and save is None:
@@ -98,9 +101,15 @@ def run(
                     break
         except KeyboardInterrupt:
             pass  # the way to stop: what was written until now is kept
-    for written in (save, csv, jsonl):
+        except (SystemExit, InputError) as error:  # it was told to stop, or the camera was unplugged
+            if not judged:
+                raise
+            ended = error
+    for written in (None if writer is None else save, csv, jsonl):
         if written is not None:
             note(f"wrote {written}")
+    if ended is not None:
+        raise ended
 
 
 class NewestFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -83,6 +84,11 @@ class Targets:
     def __len__(self) -> int:
         """Returns the number of pictures."""
         return len(self.index)
+
+    def digest(self) -> str:
+        """Returns eight letters that are others where any target is another."""
+        parts = (self.index, self.distribution, self.affect)
+        return f"{zlib.crc32(b'|'.join(b'' if part is None else np.ascontiguousarray(part).tobytes() for part in parts)):08x}"
 
     def take(self, indices: NDArray[np.int64]) -> Targets:
         """Returns the targets of some pictures, in the order given."""

@@ -58,7 +58,7 @@ class Files:
         """Returns the bytes of a file; one that is missing or damaged raises `InputError`."""
         try:
             return (self.path / name).read_bytes() if self._folder else self._zip().read(name)
-        except (OSError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        except (OSError, KeyError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:  # the last: a password, another compression
             raise InputError(f"cannot read {name!r} in {str(self.path)!r}: {getattr(error, 'strerror', None) or error}") from None
 
     def is_whole(self, name: str) -> bool:

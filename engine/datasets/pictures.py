@@ -89,6 +89,9 @@ class CsvDataset(FilesDataset):
 
     ``label`` is a class word or a synonym, empty where there is none. ``valence`` and ``arousal`` lie in [-1, 1], empty or -2 where
     there is none. ``source`` is what `EmotionDataset.source` returns; where it is empty, the file's name says it.
+
+    Attributes:
+        parts: The values in the column ``split`` of the rows that were kept.
     """
 
     def __init__(
@@ -123,6 +126,7 @@ class CsvDataset(FilesDataset):
             entry = find_table(home)
         source = str(home.path / entry)
         rows = self._rows(home, entry, source, split)
+        self.parts = tuple(sorted({row["split"] for _, row in rows} - {""}))
         if not rows:
             raise DatasetError(f"table {source!r} has no rows; expected one per picture")
         index = np.array([self._index(row["label"], number, source) for number, row in rows], dtype=np.int64)
@@ -146,7 +150,12 @@ class CsvDataset(FilesDataset):
             raise DatasetError(f"table {source!r} is not UTF-8 text; save it as CSV in UTF-8") from None
         except InputError as error:
             raise DatasetError(str(error)) from None
-        reader = csv.DictReader(io.StringIO(text), skipinitialspace=True, restval="")
+        try:
+            return self._chosen(csv.DictReader(io.StringIO(text), skipinitialspace=True, restval=""), source, split)
+        except csv.Error as error:
+            raise DatasetError(f"table {source!r} is not CSV: {error}; save it as such") from None
+
+    def _chosen(self, reader: csv.DictReader[str], source: str, split: str | None) -> list[tuple[int, dict[str, str]]]:
         columns = [str(column).strip() for column in reader.fieldnames or ()]
         reader.fieldnames = columns
         missing = [column for column in ("file", "label", *(["split"] if split else [])) if column not in columns]

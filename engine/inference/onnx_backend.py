@@ -19,6 +19,7 @@ from emotion_perception.engine.heap import trim_heap
 from emotion_perception.engine.inference.backends import check_layout, require
 from emotion_perception.engine.inference.metadata import CARD_KEY, PRECISION_KEY, check_format
 from emotion_perception.engine.inference.threads import cpu_threads
+from emotion_perception.engine.storage import SameFile
 from emotion_perception.engine.target import FloatArray
 
 logger = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ class OnnxBackend:
     Attributes:
         name: ``onnxruntime cpu`` or ``onnxruntime cuda``: where it really runs; with the precision where that is not fp32.
         path: The file.
+        file: The same, to be read once more.
         card: The model card inside the file.
         precision: ``fp32``, ``fp16`` or ``int8``.
     """
@@ -69,7 +71,7 @@ class OnnxBackend:
         """
         runtime = require("onnxruntime", "running an optimised model")
         self.path = Path(path)
-        self._file, self._seen = self.path.absolute(), _identity(self.path)
+        self.file = SameFile(self.path)
         self._output_names = tuple(output_names)
         self._providers = choose_providers(device, runtime.get_available_providers())
         session = self._open()
@@ -102,12 +104,6 @@ class OnnxBackend:
         """Frees the memory of the network, for those who run pieces of the file; the next call opens it again."""
         self._session = None
 
-    def file(self) -> Path:
-        """Returns the absolute path of the file, to read it once more; raises `WeightsError` if another one has taken its place."""
-        if _identity(self._file) != self._seen:
-            raise WeightsError(f"{str(self.path)!r} is gone or was replaced since it was loaded; load it again")
-        return self._file
-
     def open_piece(self, content: bytes) -> Any:
         """Opens a model that was cut from the file, with the same providers and threads, and returns ONNX Runtime's session."""
         runtime = require("onnxruntime", "running an optimised model")
@@ -118,10 +114,11 @@ class OnnxBackend:
 
     def _open(self) -> Any:
         runtime = require("onnxruntime", "running an optimised model")
-        if not self.path.is_file():
+        file = self.file.path()
+        if not file.is_file():
             raise WeightsError(f"there is no ONNX file {str(self.path)!r}; make one with optimize()")
         try:
-            session = runtime.InferenceSession(str(self._file), _options(runtime), providers=self._providers)
+            session = runtime.InferenceSession(str(file), _options(runtime), providers=self._providers)
         except Exception as error:  # ONNX Runtime's errors have no common base of their own
             cause = type(error).__name__
             raise WeightsError(f"{str(self.path)!r} is truncated or not an ONNX model ({cause}); export it again with optimize()") from None
@@ -137,7 +134,6 @@ class OnnxBackend:
         feeds = {entry.name: self._fitting(entry, x) for entry, x in zip(self._inputs, inputs, strict=True)}
         session = self._session  # another thread may close it meanwhile
         if session is None:
-            self.file()
             session = self._session = self._open()
         return dict(zip(self._output_names, session.run(self._output_names, feeds), strict=True))
 
@@ -163,15 +159,6 @@ def choose_providers(device: str, available: Sequence[str]) -> list[str]:
     check_device(device)
     gpu = ["CUDAExecutionProvider"] if device != "cpu" and "CUDAExecutionProvider" in available else []
     return [*gpu, "CPUExecutionProvider"]
-
-
-def _identity(path: Path) -> tuple[int, ...] | None:
-    """Returns what tells a file from another at the same place, None where there is none."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _options(runtime: Any) -> Any:

@@ -96,7 +96,7 @@ class _Graph:
     def __init__(self, whole: OnnxBackend) -> None:
         """Reads the file."""
         self.where = repr(str(whole.path))
-        self.model = require("onnx", "running a part of an optimised model").load(str(whole.file()))
+        self.model = require("onnx", "running a part of an optimised model").load(str(whole.file.path()))
         unsorted = list(self.model.graph.node)  # quantisation appends its nodes at the end
         makers = {name: i for i, node in enumerate(unsorted) for name in node.output}
         before = {i: [makers[name] for name in node.input if name in makers] for i, node in enumerate(unsorted)}

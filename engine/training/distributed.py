@@ -75,11 +75,13 @@ class Processes:
         return np.concatenate(parts)
 
     def mean(self, numbers: Mapping[str, float]) -> dict[str, float]:
-        """Averages named numbers over the processes."""
+        """Averages named numbers over the processes that have them."""
         if self.count == 1:
             return dict(numbers)
         from torch import distributed
 
-        values = torch.tensor(list(numbers.values()), dtype=torch.float64)
-        distributed.all_reduce(values)
-        return dict(zip(numbers, (values / self.count).tolist(), strict=True))
+        parts: list[Any] = [None] * self.count
+        distributed.all_gather_object(parts, dict(numbers))
+        names = dict.fromkeys(name for part in parts for name in part)
+        found = {name: [part[name] for part in parts if name in part] for name in names}
+        return {name: sum(values) / len(values) for name, values in found.items()}

@@ -156,19 +156,20 @@ class HeadLearner(Learner):
 
         if dataset is None:
             raise UsageError(f"fit of {self.name} got no data set; open one with open_dataset, or give --dataset and --data")
-        if not self.loaded:
+        fresh = not self.loaded
+        if fresh:
             self.init_model()
-        elif self.input_size:
-            self.card = self.card.with_(input=resized_spec(self.card.input, self.input_size))
-        task = self.task or ("both" if self.card.affect and self.has_classes else "categorical" if self.has_classes else "dimensional")
-        self.prepare(task)
-        device, model = self.torch_device(), self.model
-        model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # documented, but missing in torch's overloads
         crop = self.card.crop.scale if self.card.crop else 1.0
         seen: dict[str, Any] = {"crop_scale": crop, "labels": self.card.label_set, "interpolation": self.card.input.interpolation}
         change = Augmentation.of(self.augment, self.augment_light)
         train = Pictures(dataset, self.batch_size, augmentation=change, seed=self.seed, **seen)
         val = None if val_dataset is None else Pictures(val_dataset, self.batch_size, **seen)
+        if not fresh and self.input_size:
+            self.card = self.card.with_(input=resized_spec(self.card.input, self.input_size))
+        task = self.task or ("both" if self.card.affect and self.has_classes else "categorical" if self.has_classes else "dimensional")
+        self.prepare(task)
+        device, model = self.torch_device(), self.model
+        model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # documented, but missing in torch's overloads
         published = self.schedule == "published"
         recipe = Recipe(
             epochs=self.max_training_epoch,
@@ -201,6 +202,8 @@ class HeadLearner(Learner):
                 "augment": Augmentation.kind(self.augment, self.augment_light),
                 "crop_scale": crop,
                 "pictures": [len(dataset), 0 if val_dataset is None else len(val_dataset)],
+                "targets": [part.targets.digest() for part in (dataset, val_dataset) if part is not None],
+                "start": self.starting_point(),
             },
         )
         self.card = self.card.with_(data=repr(dataset), seed=self.seed, scores={}, recipe="")

@@ -79,7 +79,7 @@ class _Position:
     stage: int = 0
     epoch: int = 0
     step: int = 0
-    sums: dict[str, float] = field(default_factory=dict)
+    sums: dict[str, tuple[float, int]] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     best_score: float | None = None
     best_state: dict[str, torch.Tensor] | None = None
@@ -225,15 +225,14 @@ class Trainer:
             torch.nn.utils.clip_grad_norm_([p for group in stage.optimizer.param_groups for p in group["params"]], stage.most_gradient)
         stage.optimizer.step()
         for name, value in {"loss": float(loss.detach()), **numbers}.items():
-            self.at.sums[name] = self.at.sums.get(name, 0.0) + value
-        self.at.sums["steps"] = self.at.sums.get("steps", 0.0) + 1.0
+            total, count = self.at.sums.get(name, (0.0, 0))
+            self.at.sums[name] = total + value, count + 1  # not every batch has what every number needs
 
     def _diverged(self, stage: Stage, how: str) -> WeightsError:
         return WeightsError(f"training diverged in stage {stage.name!r}, epoch {self.at.epoch + 1}: {how}; lower the learning rate")
 
     def _means(self) -> dict[str, float]:
-        steps = self.at.sums.get("steps", 0.0)
-        return {name: total / steps for name, total in self.at.sums.items() if name != "steps"}
+        return {name: total / count for name, (total, count) in self.at.sums.items()}
 
     def _restore_best(self) -> None:
         if self.at.best_state is not None:

@@ -169,7 +169,14 @@ class EmoTorchLearner(Learner):
             device=device,
             logging_path=logging_path,
             progress=verbose and not silent,
-            fingerprint={**vars(recipe), "network": repr(dict(self.card.architecture)), "copies": copies, "pictures": len(altered)},
+            fingerprint={
+                **vars(recipe),
+                "network": repr(dict(self.card.architecture)),
+                "copies": copies,
+                "pictures": [len(altered), 0 if val_dataset is None else len(val_dataset)],
+                "targets": [part.targets.digest() for part in (dataset, val_dataset) if part is not None],
+                "start": self.starting_point(),
+            },
         )
         self.card = self.card.with_(data=repr(dataset), seed=self.seed, scores={}, recipe="")
         self._use(model)

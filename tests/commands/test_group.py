@@ -139,6 +139,36 @@ def test_a_signal_ends_it_quietly_with_a_status_of_its_own(sent: signal.Signals,
     assert (done.returncode, done.stdout, done.stderr) == (status, "", "")
 
 
+@pytest.mark.parametrize(
+    ("code", "status", "says"),
+    [(3, 3, ""), (None, 0, ""), ("no such thing", 1, "emotion-perception: error: no such thing\n")],
+)
+def test_a_library_that_exits_says_how(command, monkeypatch: pytest.MonkeyPatch, code: object, status: int, says: str) -> None:
+    monkeypatch.setattr("emotion_perception.commands.list.run", lambda: sys.exit(code))  # type: ignore[arg-type]
+    assert command("list") == (status, "", says)
+
+
+def test_an_error_after_an_exit_is_told_as_one(command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing() -> None:
+        try:
+            sys.exit(0)
+        except SystemExit:
+            raise InputError("no such picture") from None
+
+    monkeypatch.setattr("emotion_perception.commands.list.run", failing)
+    assert command("list") == (1, "", "emotion-perception: error: no such picture\n")
+
+
+def test_a_file_that_ends_too_early_is_no_interruption(command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing() -> None:
+        raise EOFError("no data left")
+
+    monkeypatch.setattr("emotion_perception.commands.list.run", failing)
+    status, _, err = command("list")
+    assert status == 1
+    assert "no data left" in err
+
+
 def test_handlers_are_put_back_and_what_is_ignored_stays_so(command, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     monkeypatch.setattr("emotion_perception.commands.list.run", lambda: seen.append(signal.getsignal(signal.SIGINT)))

@@ -86,6 +86,14 @@ def test_info_of_a_folder_that_holds_no_weights_is_one_line(command, tmp_path: P
     assert err.count("\n") == 1
 
 
+def test_info_lists_what_can_be_set_of_a_learner_with_settings_of_its_own(command) -> None:
+    status, out, _ = command("info", "emotx", "--json")
+    settings = json.loads(out)["settings"]
+    assert status == 0
+    assert {"lr", "top_k", "attention_dropout", "wandb"} <= set(settings)
+    assert "temp_path" not in settings
+
+
 def test_doctor_finds_this_installation_well(command) -> None:
     status, out, _ = command("doctor", "--json")
     report = json.loads(out)
@@ -99,7 +107,7 @@ def test_doctor_finds_this_installation_well(command) -> None:
 
 def test_doctor_works_with_nothing_but_typer_and_says_what_is_missing(process, tmp_path: Path) -> None:
     names = ["numpy", "PIL", "torch", "cv2", "scipy", "rich", "av", "onnx", "onnxruntime", "safetensors", "pooch", "matplotlib", "sklearn"]
-    names += ["torchmetrics", "tensorboard"]
+    names += ["torchmetrics", "tensorboard", "cyclonedds", "rosbags", "fairlearn", "captum", "h5py", "pyarrow", "omegaconf", "transformers"]
     site = tmp_path / "without"
     site.mkdir()
     (site / "sitecustomize.py").write_text(

@@ -74,6 +74,42 @@ def test_without_validation_data_a_tenth_is_held_out(class_folders: Path) -> Non
     assert [again.name(i) for i in range(2)] == [valid.name(i) for i in range(2)]
 
 
+def test_no_training_sees_what_it_will_be_measured_on(command, tmp_path: Path) -> None:
+    from emotion_perception.commands._datasets import open_part
+    from emotion_perception.commands.train import _open
+    from emotion_perception.engine.labels import AFFECTNET8
+    from emotion_perception.learners.esr import FacialEmotionLearner
+
+    usages = ["Training"] * 20 + ["PublicTest"] * 6 + ["PrivateTest"] * 4
+    lines = [f"{i % 7},{' '.join([str(i)] * 2304)},{usage}" for i, usage in enumerate(usages)]
+    (tmp_path / "fer2013.csv").write_text("\n".join(["emotion,pixels,Usage", *lines]))
+    train, valid = _open(FacialEmotionLearner, ["fer2013"], [tmp_path / "fer2013.csv"], [], [], (None, None, None), 0)
+    assert (len(train), len(valid)) == (20, 6)
+    assert len(open_part("fer2013", tmp_path / "fer2013.csv", None, AFFECTNET8, "valid")) == 6
+
+    raf = tmp_path / "raf"
+    (raf / "EmoLabel").mkdir(parents=True)
+    (raf / "Image" / "aligned").mkdir(parents=True)
+    names = [f"{part}_{i:05d}" for part, count in (("train", 20), ("test", 5)) for i in range(count)]
+    (raf / "EmoLabel" / "list_patition_label.txt").write_text("\n".join(f"{name}.jpg {i % 7 + 1}" for i, name in enumerate(names)))
+    for name in names:
+        PillowImage.new("RGB", (100, 100)).save(raf / "Image" / "aligned" / f"{name}_aligned.jpg")
+    train, valid = _open(FacialEmotionLearner, ["rafdb"], [raf], [], [], (None, None, None), 0)
+    assert len(train) + len(valid) == 20  # its other part is the test part: a tenth of this one is held out
+    assert len(open_part("rafdb", raf, None, AFFECTNET8, "valid")) == 5
+
+    (tmp_path / "a.png").write_bytes((raf / "Image" / "aligned" / "train_00000_aligned.jpg").read_bytes())
+    table = tmp_path / "labels.csv"
+    table.write_text("file,label,split\na.png,Happy,train\na.png,Happy,test\n")
+    for verb in ("train", "eval"):
+        status, _, err = command(verb, "esr", "--dataset", "csv", "--data", table)
+        assert (status, err.count("\n")) == (2, 1)
+        assert "has the parts test, train; say which with --split" in err
+    assert len(open_part("csv", table, "test", AFFECTNET8)) == 1
+    table.write_text("file,label,split\na.png,Happy,train\n")
+    assert len(open_part("csv", table, None, AFFECTNET8)) == 1
+
+
 def test_each_data_set_has_its_own_limit_per_class(command, class_folders: Path) -> None:
     from emotion_perception.commands.train import _open
     from emotion_perception.learners.esr import FacialEmotionLearner

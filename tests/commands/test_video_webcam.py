@@ -188,6 +188,29 @@ def test_an_unplugged_camera_is_one_line(command, monkeypatch: pytest.MonkeyPatc
     assert err.splitlines()[-1] == f"emotion-perception: error: {gone}"
 
 
+@pytest.mark.parametrize(("ended", "ends"), [(InputError("camera 0 gives no more pictures"), 1), (SystemExit(143), 143)])
+def test_what_a_webcam_saw_is_kept_when_it_is_unplugged_or_told_to_end(
+    command, monkeypatch: pytest.MonkeyPatch, portrait: Path, tiny_weights: Path, tmp_path: Path, ended: BaseException, ends: int
+) -> None:
+    def frames() -> Generator[Image, None, None]:
+        for i, frame in enumerate(portraits(portrait, 2)):
+            yield Image(frame, stamp_s=i / 10)
+            judged.wait(20.0)  # each is judged before the next
+            judged.clear()
+        raise ended
+
+    judged = threading.Event()
+    monkeypatch.setattr("emotion_perception.engine.vision.video.camera", lambda index: frames())
+    monkeypatch.setattr("emotion_perception.commands.webcam.Rate.tick", lambda self: judged.set() or 1.0)
+    words = ("webcam", "--no-window", "--weights", tiny_weights, "--detector", "haar")
+    status, _, err = command(*words, "--save", tmp_path / "me.mp4", "--csv", tmp_path / "me.csv")
+    assert status == ends
+    assert err.count("wrote ") == 2
+    with read_video(tmp_path / "me.mp4") as video:
+        assert len(list(video)) == 2
+    assert len((tmp_path / "me.csv").read_text().splitlines()) == 3
+
+
 def test_only_the_newest_frame_is_handed_out() -> None:
     taken = threading.Event()
 

@@ -432,3 +432,19 @@ def test_a_path_alone_tells_the_kind(
 def test_words_that_open_nothing(spec: str, split: str | None, path: str | None, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         open_dataset(spec, split, path)
+
+
+def test_a_zip_file_that_cannot_be_opened_and_a_table_that_is_none_are_said_in_one_line(tmp_path: Path) -> None:
+    packed = tmp_path / "locked.zip"
+    with zipfile.ZipFile(packed, "w") as target:
+        target.writestr("labels.csv", "file,label\na.png,Happy\n")
+    content = bytearray(packed.read_bytes())
+    content[6] |= 1  # says that it has a password, in both of its headers
+    content[content.index(b"PK\x01\x02") + 8] |= 1
+    packed.write_bytes(content)
+    with pytest.raises(DatasetError, match=r"cannot read 'labels.csv'.*password"):
+        CsvDataset(packed)
+    table = tmp_path / "labels.csv"
+    table.write_bytes(b"file,label\ra.png,Happy\r")
+    with pytest.raises(DatasetError, match="is not CSV"):
+        CsvDataset(table)

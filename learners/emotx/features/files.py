@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import shutil
 import zipfile
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emotion_perception.engine.errors import InputError
-from emotion_perception.engine.storage import atomic_write
+from emotion_perception.engine.storage import atomic_write, lock
 from emotion_perception.learners.emotx.clips import ClipFeatures, Stream
 from emotion_perception.learners.emotx.features.extraction import Recording
 from emotion_perception.learners.emotx.features.extractors import Extractors
@@ -134,13 +135,26 @@ def write_scene(
 
 
 def _write_names(folder: Path, movie: str, scene: str, owners: Sequence[str | None], names: Sequence[str]) -> list[Path]:
-    """Writes who each track is, and adds the names to those of the movie; its other scenes get a column for each."""
+    """Writes who each track is, and adds the names to those of the movie; its other scenes get a column for each.
+
+    One at a time: scenes of one movie may be written by several processes, and share its table of names.
+    """
+    (folder / movie).mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder / movie, os.O_RDONLY)
+    try:
+        lock(descriptor)
+        return _write_names_alone(folder, movie, scene, owners, names)
+    finally:
+        os.close(descriptor)
+
+
+def _write_names_alone(folder: Path, movie: str, scene: str, owners: Sequence[str | None], names: Sequence[str]) -> list[Path]:
     file = folder / "metadata" / f"{movie}.pkl"
     known = _known_names(file)
     every = [*known, *(name for name in names if name not in known)]
     columns = {name: column for column, name in enumerate(every)}
     if len(every) > len(known):
-        for other in (folder / movie).glob("*.npy"):
+        for other in (folder / movie).glob("[!.]*.npy"):  # those with a dot are being written, or were left by a kill
             table = np.load(other, allow_pickle=False)
             _save(other, np.pad(table, ((0, 0), (0, len(every) - table.shape[1]))))
     table = np.zeros((len(owners), len(every)))

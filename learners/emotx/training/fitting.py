@@ -16,7 +16,7 @@ from emotion_perception.engine.errors import DatasetError
 from emotion_perception.engine.settings import SETTINGS_NAME
 from emotion_perception.engine.target import FloatArray
 from emotion_perception.engine.training.distributed import Processes
-from emotion_perception.engine.training.loop import Batch, Stage
+from emotion_perception.engine.training.loop import CHECKPOINT, Batch, Stage
 from emotion_perception.engine.training.precision import autocast
 from emotion_perception.engine.training.running import run_stages
 from emotion_perception.engine.training.schedules import one_cycle, plateau
@@ -78,7 +78,8 @@ def train(
             raise DatasetError(f"{dataset!r} has no clip; give data with at least one")
     folder = Path(logging_path) if logging_path else None
     processes = Processes.join(device)
-    if folder is not None and processes.rank == 0:
+    # A folder that holds a run keeps that run's settings: it may refuse these.
+    if folder is not None and processes.rank == 0 and not (folder / CHECKPOINT).is_file():
         settings.write(folder / SETTINGS_NAME)
     measuring = Measuring(model, settings, val, device, loss_of(settings, train, device), processes)
     best = BestWeights(folder, card, settings) if card is not None and folder is not None and processes.rank == 0 else None

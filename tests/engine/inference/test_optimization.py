@@ -142,6 +142,19 @@ def test_what_breaks_the_tolerance_is_not_written_and_not_used(tmp_path):
     assert small.backend_name == "onnxruntime cpu"
 
 
+def test_another_learners_export_in_the_same_place_is_not_saved_as_ones_own(tmp_path):
+    one, other = learner(tmp_path), learner(tmp_path)
+    one.optimize()
+    file = other.optimize()
+    with pytest.raises(WeightsError, match=r"was replaced since it was made"):
+        one.save(tmp_path / "one")
+    assert not (tmp_path / "one").exists()
+    other.save(tmp_path / "other")
+    file.unlink()
+    with pytest.raises(WeightsError, match=r"small.onnx' is gone"):
+        other.save(tmp_path / "again")
+
+
 def test_wrong_requests_are_one_line_and_leave_nothing(tmp_path):
     scene = learner(tmp_path, perceives="scene", crop=None)
     with pytest.raises(UsageError, match="precision is 'int4', expected one of fp32, fp16, int8"):

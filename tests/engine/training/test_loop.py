@@ -54,6 +54,14 @@ def test_losses_and_numbers_are_averaged_over_the_steps_of_an_epoch(small):
     assert [(row["loss"], row["twice"]) for row in history] == [(2.0, 4.0), (0.375, 0.75)]
 
 
+def test_a_number_that_not_every_step_has_is_averaged_over_those_that_do(small):
+    run = small(pictures=24)
+    given = iter([{"accuracy": 0.5}, {}, {"accuracy": 1.0}])
+    weight = next(run.model.parameters())
+    (row,) = run.trainer([run.stage(epochs=1, loss=lambda batch, generator: (weight.sum() * 0.0, next(given)))]).run()
+    assert row["accuracy"] == 0.75
+
+
 def test_a_run_learns(small):
     run = small(pictures=64)
     history = run.trainer([run.stage(epochs=20, rate=lambda progress: 1.0)]).run()

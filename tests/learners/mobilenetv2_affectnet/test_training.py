@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from emotion_perception.engine.datasets import Targets
-from emotion_perception.engine.errors import UsageError
-from emotion_perception.engine.labels import AFFECTNET8
+from emotion_perception.engine.errors import DatasetError, UsageError, WeightsError
+from emotion_perception.engine.labels import AFFECTNET8, FERPLUS8
 from emotion_perception.engine.testing import DrawnFaces
 from emotion_perception.learners.mobilenetv2_affectnet import MobileNetV2Learner
 
@@ -141,3 +141,27 @@ def test_small_pictures_and_a_first_stride_of_one(data, tmp_path):
 def test_fit_without_data_says_what_to_do():
     with pytest.raises(UsageError, match="--dataset"):
         MobileNetV2Learner(**SMALL).fit()
+
+
+@pytest.mark.parametrize("other", ["targets", "validation", "weights"])
+def test_a_folder_that_holds_a_run_on_other_targets_or_weights_is_refused(classifier, data, tmp_path, other):
+    learner, _ = loaded(classifier)
+    first = learner.fit(data, data, logging_path=str(tmp_path / "run"))
+    again, _ = loaded(classifier)
+    assert again.fit(data, data, logging_path=str(tmp_path / "run")) == first  # the very same is only loaded
+    start = learner.save(tmp_path / "trained") if other == "weights" else classifier
+    changed_one = faces()
+    changed_one.targets = Targets(np.roll(data.targets.index, 1))
+    another, _ = loaded(start)
+    with pytest.raises(WeightsError, match="targets" if other != "weights" else "start"):
+        another.fit(changed_one if other == "targets" else data, changed_one if other == "validation" else data, str(tmp_path / "run"))
+
+
+def test_a_training_that_is_refused_leaves_the_learner_as_it_was(classifier):
+    learner = MobileNetV2Learner(**{**SMALL, "input_size": 64, "task": "both"})
+    learner.load(classifier)
+    before = learner.card
+    with pytest.raises(DatasetError):
+        learner.fit(DrawnFaces(FERPLUS8, 8, side=32))
+    assert learner.card == before
+    assert not learner.card.affect

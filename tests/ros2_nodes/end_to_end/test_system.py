@@ -102,7 +102,7 @@ def test_a_node_judges_the_faces_that_another_one_tracks(graph: Any, program: An
     kind = message("hri_msgs/msg/IdsList")
     strange = graph.node.create_publisher(kind, "/humans/faces/tracked", 10)
     graph.until(strange.get_subscription_count)
-    strange.publish(kind(ids=["a/b", "", "f00001"]))
+    strange.publish(kind(ids=["a/b", "", "23bd5", "f00001"]))
     judge.says("ignored the face 'a/b'")
     expressions.clear()
     graph.until(judged)

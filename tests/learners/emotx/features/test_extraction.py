@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from emotion_perception.engine.vision.video import read_video
 from emotion_perception.learners.emotx.clips import FPS, ClipFeatures, Stream
 from emotion_perception.learners.emotx.features.extraction import at_film_rate, record
 from emotion_perception.learners.emotx.features.extractors import Extractors
-from emotion_perception.learners.emotx.features.files import read_clip, write_clip, write_scene
+from emotion_perception.learners.emotx.features.files import _write_names, read_clip, write_clip, write_scene
 from emotion_perception.learners.emotx.features.subtitles import Utterance
 from emotion_perception.learners.emotx.moviegraphs import MovieGraphs, write_synthetic
 from emotion_perception.learners.emotx.moviegraphs.pickles import read_pickles
@@ -240,3 +241,16 @@ def test_movie_graphs_reads_what_was_written(roberta: Path, small_backbones: Pat
     assert made.dialogue is not None
     np.testing.assert_allclose(read.dialogue.features, made.dialogue.features, atol=1e-6)
     assert list(read.utterances) == ["hello"]
+
+
+def test_scenes_of_a_movie_written_at_once_keep_each_others_names(tmp_path: Path) -> None:
+    (tmp_path / "tt1").mkdir()
+    (tmp_path / "tt1" / ".s0.0123.part.npy").write_bytes(b"left by a kill")
+    names = [f"person {i}" for i in range(12)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda i: _write_names(tmp_path, "tt1", f"s{i}", [names[i]], [names[i]]), range(12)))
+    columns = read_name_table(tmp_path / "metadata" / "tt1.pkl")
+    assert set(columns) == set(names)
+    for i, name in enumerate(names):
+        table = np.load(tmp_path / "tt1" / f"s{i}.npy")
+        assert table[0, columns[name]] == table.sum() == 1.0

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from emotion_perception.engine.errors import DatasetError
+from emotion_perception.engine.errors import DatasetError, WeightsError
 from emotion_perception.engine.training.schedules import plateau
 from emotion_perception.engine.weights import load_folder
 from emotion_perception.learners.emotx.card import CARD, architecture_of
@@ -108,6 +108,15 @@ def test_the_best_epoch_by_each_rule_is_kept(held_clips, small_settings, tmp_pat
     facts = json.loads((tmp_path / "run" / "run.json").read_text())
     assert (facts["loss"], facts["lr"], facts["monitor"], facts["seed"]) == ("bce", 3e-3, "val_map_scene", 0)
     assert "data_path" not in facts
+
+
+def test_a_run_that_is_refused_leaves_the_settings_of_the_one_in_the_folder(held_clips, small_settings, tmp_path: Path) -> None:
+    first = small_settings(epochs=1)
+    train(network(first), first, held_clips(8, seed=1), None, CPU, tmp_path / "run")
+    other = small_settings(epochs=1, lr=1e-5)
+    with pytest.raises(WeightsError, match="lr"):
+        train(network(other), other, held_clips(8, seed=1), None, CPU, tmp_path / "run")
+    assert Settings.read(tmp_path / "run" / "settings.yaml") == first
 
 
 def test_the_last_epoch_is_kept_where_that_is_asked_for(held_clips, small_settings) -> None:
