@@ -126,7 +126,7 @@ def _clean_end() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():  # only that one may set handlers
         yield
         return
-    # What is ignored stays so: a shell ignores SIGINT for what it runs in the background.
+    # What is ignored stays so: a shell ignores SIGINT for what it runs in the background. ROS 2's runtimes, and nodes, hear it even then.
     heard = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]
     before = {number: signal.signal(number, end) for number in heard}
     try:

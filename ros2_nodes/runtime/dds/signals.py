@@ -24,7 +24,6 @@ class SignalHandlers:
         """
         self._on_signal, self._wake = on_signal, wake
         self._before: dict[signal.Signals, Any] = {}
-        self._thread: threading.Thread | None = None
         if threading.current_thread() is not threading.main_thread():
             return
         self._read_end, self._write_end = os.pipe()
@@ -33,8 +32,7 @@ class SignalHandlers:
         self._thread.start()
         self._fd_before = signal.set_wakeup_fd(self._write_end, warn_on_full_buffer=False)
         for number in (signal.SIGINT, signal.SIGTERM):
-            if signal.getsignal(number) != signal.SIG_IGN:  # as a shell sets it for what it runs in the background
-                self._before[number] = signal.signal(number, self._handle)
+            self._before[number] = signal.signal(number, self._handle)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self._on_signal()
@@ -48,7 +46,7 @@ class SignalHandlers:
 
     def close(self) -> None:
         """Puts the earlier handlers back. Must run in the main thread to do so; elsewhere they stay until it ends."""
-        if self._thread is None or threading.current_thread() is not threading.main_thread():
+        if not self._before or threading.current_thread() is not threading.main_thread():
             return
         for number, before in self._before.items():
             if signal.getsignal(number) == self._handle:
@@ -57,6 +55,5 @@ class SignalHandlers:
         signal.set_wakeup_fd(self._fd_before)
         os.write(self._write_end, _STOP)
         self._thread.join()
-        self._thread = None
         os.close(self._read_end)
         os.close(self._write_end)

@@ -184,7 +184,8 @@ def test_a_crop_shows_the_square_the_card_describes(
     error_y = crop[:, :, 1].mean(1)[seen_y] / 255 * 80 - inside_y[seen_y]
     for error in (error_x, error_y):
         assert np.abs(error).max() < 0.6
-        assert abs(error.mean()) < 0.2
+        # Levels are rounded in the picture and in the crop, each by up to a fifth of a pixel; a crop half a pixel off would show.
+        assert abs(error.mean()) < 0.4
 
 
 def test_a_crop_on_whole_pixels_at_its_own_size_is_exact(picture: np.ndarray) -> None:
