@@ -22,6 +22,7 @@ from emotion_perception.engine.target import Emotions, FloatArray
 if TYPE_CHECKING:
     import torch
 
+    from emotion_perception.engine.datasets import EmotionDataset
     from emotion_perception.engine.inference import Backend, OnnxBackend
     from emotion_perception.engine.inference.backends import Inputs
     from emotion_perception.engine.inference.choice import Choice
@@ -400,13 +401,14 @@ class Learner(ABC):
             self._start = folder
         self._model, self._backend, self._folder, self._optimized = model, backend, folder, None
 
-    def starting_point(self) -> str:
-        """Returns the digest of the weights that a training goes on from, by which `fit` tells its runs apart; empty for fresh ones."""
+    def learns_from(self, *datasets: EmotionDataset | None) -> dict[str, Any]:
+        """Returns digests of the targets, and of the weights that a training goes on from, by which `fit` tells its runs apart."""
         from emotion_perception.engine.downloads import digest_of
         from emotion_perception.engine.weights import MODEL_NAME
 
         file = None if self._start is None else self._start / MODEL_NAME
-        return digest_of(file) if file is not None and file.is_file() else ""
+        start = digest_of(file) if file is not None and file.is_file() else ""  # fresh weights follow from the seed
+        return {"targets": [part.targets.digest() for part in datasets if part is not None], "start": start}
 
     def _fresh(self, card: ModelCard, seed: int) -> torch.nn.Module:
         """Builds the network that a card describes with weights that only the seed decides."""

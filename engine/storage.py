@@ -101,12 +101,12 @@ def folder_reading(folder: Path) -> Iterator[None]:
     """
     if (folder / _JOURNAL).is_dir():
         try:
-            with _held(folder):
+            with held(folder):
                 _roll_forward(folder)
         except OSError as error:
             reason = f"a save into {str(folder)!r} was interrupted and cannot be completed ({error.strerror})"
             raise StorageError(f"{reason}; make the folder writable and read it once") from error
-    with _held(folder, shared=True):
+    with held(folder, shared=True):
         yield
 
 
@@ -151,7 +151,8 @@ def lock(descriptor: int, *, shared: bool = False, wait: bool = True) -> bool:
 
 
 @contextmanager
-def _held(folder: Path, shared: bool = False) -> Iterator[None]:
+def held(folder: Path, shared: bool = False) -> Iterator[None]:
+    """Locks a folder for the block, as `lock` does."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         lock(descriptor, shared=shared)
@@ -217,7 +218,7 @@ def _commit(staging: Path, target: Path, stale: set[str]) -> None:
             staging.rename(target)
             _sync(target.parent)
             return
-    with _held(target):
+    with held(target):
         _roll_forward(target)
         for file in files:
             if (target / file.name).is_dir():

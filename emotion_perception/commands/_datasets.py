@@ -42,7 +42,7 @@ def open_part(
 
     options: dict[str, Any] = {"mode": mode} if kind == "ferplus" else {}
     dataset = open_dataset(kind, part_of(kind, split, default), place, labels=labels, **options)
-    if split is None and kind == "csv" and isinstance(dataset, CsvDataset) and len(dataset.parts) > 1:
+    if split is None and isinstance(dataset, CsvDataset) and len(dataset.parts) > 1:
         raise UsageError(f"{str(place)!r} has the parts {', '.join(dataset.parts)}; say which with --split, or --val-split to validate on")
     return dataset
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +18,10 @@ _BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "
 
 
 def settings_of(cls: type[Learner]) -> dict[str, Any]:
-    """Returns the constructor's options of a learner with their defaults."""
+    """Returns everything of a learner that ``--set name=value`` can set, with its default: its settings, or its constructor's options."""
+    if cls.settings_class is not None:
+        settings: Any = cls.settings_class()  # each is a dataclass
+        return dataclasses.asdict(settings)
     return {parameter.name: parameter.default for parameter in _parameters(cls)}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -34,7 +33,7 @@ def run(
     card = of_folder or cls.card
     files = {file.name: file.stat().st_size for file in sorted(folder.iterdir()) if file.is_file()} if folder else {}
     facts: dict[str, Any] = {**card.to_dict(), "classes": list(card.label_set.words), "parameters": _parameters(cls, card)}
-    facts |= {"weights": None if folder is None else str(folder), "weights_bytes": files, "settings": _settings(cls)}
+    facts |= {"weights": None if folder is None else str(folder), "weights_bytes": files, "settings": settings_of(cls)}
     if json:
         print_json(facts)
         return
@@ -59,11 +58,6 @@ def run(
             "settings": [f"{name}={plain(value)}" for name, value in facts["settings"].items()],
         }
     )
-
-
-def _settings(cls: Any) -> dict[str, Any]:
-    """Returns everything that ``--set name=value`` can set, with its default."""
-    return settings_of(cls) if cls.settings_class is None else dataclasses.asdict(cls.settings_class())
 
 
 def _parameters(cls: Any, card: Any) -> int:

@@ -104,26 +104,23 @@ class OnnxBackend:
         """Frees the memory of the network, for those who run pieces of the file; the next call opens it again."""
         self._session = None
 
-    def open_piece(self, content: bytes) -> Any:
-        """Opens a model that was cut from the file, with the same providers and threads, and returns ONNX Runtime's session."""
+    def open_session(self, model: str | bytes) -> Any:
+        """Opens a file, or what was cut from it, with this back end's providers and threads, and returns ONNX Runtime's session."""
         runtime = require("onnxruntime", "running an optimised model")
-        session = runtime.InferenceSession(content, _options(runtime), providers=self._providers)
+        session = runtime.InferenceSession(model, _options(runtime), providers=self._providers)
         session._model_bytes = None  # kept for a second try with other providers, which there is none of: as much memory as the weights
-        trim_heap()
+        trim_heap()  # half of what ONNX Runtime holds after opening a file of 80 MB is what it needed on the way
         return session
 
     def _open(self) -> Any:
-        runtime = require("onnxruntime", "running an optimised model")
         file = self.file.path()
         if not file.is_file():
             raise WeightsError(f"there is no ONNX file {str(self.path)!r}; make one with optimize()")
         try:
-            session = runtime.InferenceSession(str(file), _options(runtime), providers=self._providers)
+            return self.open_session(str(file))
         except Exception as error:  # ONNX Runtime's errors have no common base of their own
             cause = type(error).__name__
             raise WeightsError(f"{str(self.path)!r} is truncated or not an ONNX model ({cause}); export it again with optimize()") from None
-        trim_heap()  # half of what ONNX Runtime holds after opening a file of 80 MB is what it needed on the way
-        return session
 
     def __call__(self, *inputs: NDArray[Any]) -> dict[str, FloatArray]:
         """Runs the file; see `Backend`."""

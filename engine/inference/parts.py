@@ -29,7 +29,7 @@ class OnnxPart:
             content: An ONNX model with one input.
             whole: What it was cut from.
         """
-        self._session = whole.open_piece(content)
+        self._session = whole.open_session(content)
         self._input = self._session.get_inputs()[0].name
 
     def __call__(self, x: NDArray[Any]) -> tuple[NDArray[Any], ...]:

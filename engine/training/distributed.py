@@ -66,22 +66,21 @@ class Processes:
 
     def gather(self, rows: NDArray[Any]) -> NDArray[Any]:
         """Returns the rows of all processes, one process's after another's; every process gets all of them."""
-        if self.count == 1:
-            return rows
-        from torch import distributed
-
-        parts: list[Any] = [None] * self.count
-        distributed.all_gather_object(parts, rows)
-        return np.concatenate(parts)
+        return rows if self.count == 1 else np.concatenate(self._of_all(rows))
 
     def mean(self, numbers: Mapping[str, float]) -> dict[str, float]:
         """Averages named numbers over the processes that have them."""
         if self.count == 1:
             return dict(numbers)
-        from torch import distributed
-
-        parts: list[Any] = [None] * self.count
-        distributed.all_gather_object(parts, dict(numbers))
+        parts = self._of_all(dict(numbers))
         names = dict.fromkeys(name for part in parts for name in part)
         found = {name: [part[name] for part in parts if name in part] for name in names}
         return {name: sum(values) / len(values) for name, values in found.items()}
+
+    def _of_all(self, value: Any) -> list[Any]:
+        """Returns the values of all processes, in their order."""
+        from torch import distributed
+
+        parts: list[Any] = [None] * self.count
+        distributed.all_gather_object(parts, value)
+        return parts

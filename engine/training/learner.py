@@ -202,8 +202,7 @@ class HeadLearner(Learner):
                 "augment": Augmentation.kind(self.augment, self.augment_light),
                 "crop_scale": crop,
                 "pictures": [len(dataset), 0 if val_dataset is None else len(val_dataset)],
-                "targets": [part.targets.digest() for part in (dataset, val_dataset) if part is not None],
-                "start": self.starting_point(),
+                **self.learns_from(dataset, val_dataset),
             },
         )
         self.card = self.card.with_(data=repr(dataset), seed=self.seed, scores={}, recipe="")

@@ -174,8 +174,7 @@ class EmoTorchLearner(Learner):
                 "network": repr(dict(self.card.architecture)),
                 "copies": copies,
                 "pictures": [len(altered), 0 if val_dataset is None else len(val_dataset)],
-                "targets": [part.targets.digest() for part in (dataset, val_dataset) if part is not None],
-                "start": self.starting_point(),
+                **self.learns_from(dataset, val_dataset),
             },
         )
         self.card = self.card.with_(data=repr(dataset), seed=self.seed, scores={}, recipe="")

@@ -288,8 +288,7 @@ class FacialEmotionLearner(Learner):
                 "affect_fit": self.affect_fit,
                 "pictures": len(faces or affect_faces or ()),
                 "other_pictures": [len(part or ()) for part in (affect_faces, val_faces, val_affect)],
-                "targets": [part.targets.digest() for part in (faces, affect_faces, val_faces, val_affect) if part],
-                "start": self.starting_point(),
+                **self.learns_from(faces, affect_faces, val_faces, val_affect),
             },
         )
         if train_affect and self.affect_fit == "closed_form":

@@ -50,19 +50,15 @@ class DetectedTracks:
         """Makes a tracker that has seen nothing; without a detector it takes the engine's own."""
         self._follower = FaceFollower(detector or create_detector())
         self._tracker = Tracker()
-        self._before = self._last = 0
 
     def __call__(self, number: int, index: int, image: Image) -> Found:
         """Returns track and box of each face; tracks count from 1."""
         stamp_s = number / FPS
         faces = self._follower(image, stamp_s, _MOST_FACES)
         if self._follower.cut:
-            self._tracker.reset()
-            self._before = self._last
+            self._tracker.forget()
         boxes = [face.box for face in faces]
-        tracks = [self._before + track for track in self._tracker.update(boxes, stamp_s)]
-        self._last = max([self._last, *tracks])
-        return list(zip(tracks, boxes, strict=True))
+        return list(zip(self._tracker.update(boxes, stamp_s), boxes, strict=True))
 
 
 class GivenTracks:

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from emotion_perception.learners.emotx.features.extractors import Extractors, FaceExtractor, SceneExtractor
 
 
-
 @dataclass(frozen=True, eq=False)
 class Scenes:
     """Features of whole frames.

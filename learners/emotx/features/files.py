@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import shutil
 import zipfile
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emotion_perception.engine.errors import InputError
-from emotion_perception.engine.storage import atomic_write, lock
+from emotion_perception.engine.storage import atomic_write, held
 from emotion_perception.learners.emotx.clips import ClipFeatures, Stream
 from emotion_perception.learners.emotx.features.extraction import Recording
 from emotion_perception.learners.emotx.features.extractors import Extractors
@@ -140,12 +139,8 @@ def _write_names(folder: Path, movie: str, scene: str, owners: Sequence[str | No
     One at a time: scenes of one movie may be written by several processes, and share its table of names.
     """
     (folder / movie).mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / movie, os.O_RDONLY)
-    try:
-        lock(descriptor)
+    with held(folder / movie):
         return _write_names_alone(folder, movie, scene, owners, names)
-    finally:
-        os.close(descriptor)
 
 
 def _write_names_alone(folder: Path, movie: str, scene: str, owners: Sequence[str | None], names: Sequence[str]) -> list[Path]:
