@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ class Processes:
 
         if not distributed.is_initialized():
             distributed.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+            # Left to the end of the interpreter, gloo's threads are still at work when their group goes, which aborts the process.
+            atexit.register(_leave)
         return cls(distributed.get_rank(), distributed.get_world_size())
 
     def share(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -84,3 +87,11 @@ class Processes:
         parts: list[Any] = [None] * self.count
         distributed.all_gather_object(parts, value)
         return parts
+
+
+def _leave() -> None:
+    """Ends what `Processes.join` began, if nobody has done so before."""
+    from torch import distributed
+
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
