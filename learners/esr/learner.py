@@ -246,14 +246,9 @@ class FacialEmotionLearner(Learner):
         from emotion_perception.learners.esr import training
 
         faces, affect_faces, val_faces, val_affect = self._datasets(dataset, val_dataset)
-        if not self.loaded:
+        fresh = not self.loaded
+        if fresh:
             self.init_model()
-        elif self.input_size:
-            self.card = self.card.with_(input=InputSpec(self.input_size, self.input_size))
-        device = self.torch_device()
-        model = self._esr()
-        model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # documented, but missing in torch's overloads
-        recipe = self._recipe()
         crop = self.card.crop.scale if self.card.crop else 1.0
 
         def pictures(source: EmotionDataset | None, train: bool) -> Pictures | None:
@@ -261,13 +256,17 @@ class FacialEmotionLearner(Learner):
             return None if source is None else Pictures(source, self.batch_size, crop_scale=crop, augmentation=change, seed=self.seed)
 
         train, val = pictures(faces, True), pictures(val_faces, False)
+        train_affect = pictures(affect_faces, True) if self.dimensional_finetune else None
+        if not fresh and self.input_size:
+            self.card = self.card.with_(input=InputSpec(self.input_size, self.input_size))
+        device, model, recipe = self.torch_device(), self._esr(), self._recipe()
+        model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # documented, but missing in torch's overloads
         stages = []
         if train and (self.categorical_train if self.categorical_train is not None else not self._backbone_fixed):
             if self.schedule == "joint":
                 stages.append(training.joint_stage(model, train, val, recipe, device))
             else:
                 stages.extend(training.published_stages(model, train, val, recipe, device))
-        train_affect = pictures(affect_faces, True) if self.dimensional_finetune else None
         if train_affect and self.affect_fit == "gradient":
             stages.append(training.affect_stage(model, train_affect, pictures(val_affect, False), recipe, device))
         history = run_stages(

@@ -15,7 +15,9 @@ import torch
 
 from emotion_perception.engine.cards import WeightFile
 from emotion_perception.engine.datasets import AffectNetCategorical, AffectNetDimensional
-from emotion_perception.engine.errors import DownloadError, UsageError, WeightsError
+from emotion_perception.engine.errors import DatasetError, DownloadError, UsageError, WeightsError
+from emotion_perception.engine.labels import FERPLUS8
+from emotion_perception.engine.testing import DrawnFaces
 from emotion_perception.engine.weights import load_torch
 from emotion_perception.learners.esr import FacialEmotionLearner, downloads
 from emotion_perception.learners.esr.checkpoints import BASE_NAME, BRANCH_NAME, write_published
@@ -209,6 +211,15 @@ def test_what_cannot_be_loaded_leaves_the_learner_as_it_was(tmp_path):
         learner.load(0, path_to_saved_network=folder)
     assert learner.ensemble_size == 2
     np.testing.assert_array_equal(learner.infer(picture()).probabilities, before)
+
+
+def test_a_training_that_is_refused_leaves_the_learner_as_it_was(tmp_path):
+    learner = FacialEmotionLearner(device="cpu", input_size=54)
+    learner.load(published_folder(tmp_path))
+    before = learner.card
+    with pytest.raises(DatasetError, match="counts in ferplus8"):
+        learner.fit(DrawnFaces(FERPLUS8, 8, side=32))
+    assert learner.card == before
 
 
 # ---- evaluation ---------------------------------------------------------------------------------------------------------
