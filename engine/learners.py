@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-BACKENDS = ("auto", "torch", "onnxruntime")
+BACKENDS = ("auto", "torch", "torch_bf16", "onnxruntime")
 
 
 class Learner(ABC):
@@ -81,8 +81,9 @@ class Learner(ABC):
             temp_path: Folder for downloads and exported models.
             device: ``auto`` (a GPU if there is one), ``cpu`` or ``cuda``; without a GPU, ``cuda`` warns and uses the CPU.
             device_ind: Indices of the GPUs; one process uses the first, those of `torchrun` one each.
-            backend: What runs the network. ``torch``; ``onnxruntime``, which exports the model at `load` where that was not done before;
-                ``auto``: an exported model beside the weights, else what `tune` found to be the fastest here, else torch.
+            backend: What runs the network. ``torch``; ``torch_bf16``, which computes in bfloat16, for processors and GPUs with units for
+                it; ``onnxruntime``, which exports the model at `load` where that was not done before; ``auto``: an exported model beside
+                the weights, else what `tune` found to be the fastest here, else torch.
         """
         check_device(device)
         if backend not in BACKENDS:
@@ -277,7 +278,7 @@ class Learner(ABC):
         folder = Path(path or self.default_weights or "")
         card = read_card(folder, self.name)
         exported = folder / EXPORTED_NAME if (folder / EXPORTED_NAME).is_file() else None
-        if exported is not None and self.backend != "torch":
+        if exported is not None and not self.backend.startswith("torch"):
             backend = self._open_exported(exported, card)
             self.card = card
             self._use(None, backend, folder)
@@ -395,8 +396,13 @@ class Learner(ABC):
         from emotion_perception.engine.inference import TorchBackend
 
         if backend is None:
+            from emotion_perception.engine.precision import warn_of_slow_bfloat16
+
             assert model is not None
-            backend = TorchBackend(model, self.output_names, self.torch_device(), self.deployed)
+            device, bf16 = self.torch_device(), self.backend == "torch_bf16"
+            if bf16:
+                warn_of_slow_bfloat16(device.type, self.name)
+            backend = TorchBackend(model, self.output_names, device, self.deployed, bf16)
         if folder is not None or model is not self._model:  # not where the same network was trained further
             self._start = folder
         self._model, self._backend, self._folder, self._optimized = model, backend, folder, None
@@ -454,7 +460,7 @@ class Learner(ABC):
         """Uses the export in the cache, where there is one that is the fastest here or asked for; says whether."""
         from emotion_perception.engine.inference.choice import is_known
 
-        if self.backend == "torch" or not is_known(self.name):
+        if self.backend.startswith("torch") or not is_known(self.name):
             return False
         choice = self._choice(folder, card)
         if not choice.file.is_file() or (self.backend == "auto" and choice.backend != "onnxruntime"):

@@ -35,7 +35,7 @@ def run(
     weights: WeightsOption = None,
     backends: Annotated[str, typer.Option("--backends", metavar="NAMES", help="torch, onnxruntime or both.")] = "torch,onnxruntime",
     precisions: Annotated[
-        str, typer.Option("--precisions", metavar="NAMES", help="Some of fp32, fp16, int8; torch computes in fp32.")
+        str, typer.Option("--precisions", metavar="NAMES", help="Some of fp32, fp16, int8, and bf16, which is torch's.")
     ] = "fp32,int8",
     batches: Annotated[str, typer.Option("--batches", metavar="NUMBERS", help="Sizes of batches.")] = "1,2,4,8,16",
     confidence: Annotated[

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 REFERENCE = "reference"
 BACKENDS = ("torch", "onnxruntime")
+_TORCH_PRECISIONS = ("fp32", "bf16")
 # From a batch as the network takes it to an answer, in whatever form.
 Runner = Callable[[FloatArray], Any]
 
@@ -31,7 +32,7 @@ class Variant:
         learner: Registered name.
         folder: Weights, with the exported model where ONNX Runtime is to run it.
         backend: ``reference``, ``torch`` or ``onnxruntime``.
-        precision: ``fp32``, ``fp16`` or ``int8``.
+        precision: ``fp32``, ``fp16`` or ``int8``; for torch ``fp32`` or ``bf16``.
         confidence: Of the anytime ensemble; None where all of the network is run.
         device: ``auto``, ``cpu`` or ``cuda``.
     """
@@ -69,6 +70,7 @@ class Variant:
         """
         own: dict[str, Any] = {} if self.confidence is None else {"confidence": self.confidence}
         backend = "torch" if self.backend == REFERENCE else self.backend
+        backend += "_bf16" if self.precision == "bf16" else ""
         learner = learner_class(self.learner)(device=self.device, backend=backend, batch_size=batch_size, **own)
         learner.load(self.folder)
         if self.device == "cuda" and "cpu" in learner.backend_name.split():
@@ -110,8 +112,8 @@ def prepare(
         learner: Registered name.
         weights: Folder of weights; those that come with the learner if None.
         scratch: An empty folder for the files; it must stay as long as the variants are used.
-        backends: ``torch``, ``onnxruntime`` or both. torch computes in fp32.
-        precisions: Some of ``fp32``, ``fp16`` and ``int8``.
+        backends: ``torch``, ``onnxruntime`` or both.
+        precisions: Some of ``fp32``, ``bf16`` (torch), ``fp16`` and ``int8`` (ONNX Runtime); a back end leaves out what it cannot.
         confidence: Adds the anytime ensemble to each, with this confidence.
         reference: Whether to put the reference first.
         input_size: Side of the network's input in pixels instead of what the card says.
@@ -124,7 +126,8 @@ def prepare(
     from emotion_perception.engine.inference.metadata import PRECISIONS
 
     cls = learner_class(learner)
-    for kind, given, known in (("back end", backends, BACKENDS), ("precision", precisions, PRECISIONS)):
+    known_precisions = dict.fromkeys([*_TORCH_PRECISIONS, *PRECISIONS])
+    for kind, given, known in (("back end", backends, BACKENDS), ("precision", precisions, known_precisions)):
         for name in given:
             if name not in known:
                 raise unknown_name(kind, name, known)
@@ -134,13 +137,14 @@ def prepare(
     found = [Variant(learner, str(source.folder), REFERENCE, device=device)] if reference else []
     for backend in dict.fromkeys(backends):
         for precision in dict.fromkeys(precisions):
-            if backend == "torch" and precision != "fp32":
+            if precision not in (_TORCH_PRECISIONS if backend == "torch" else PRECISIONS):
                 continue
             folder = source.folder if backend == "torch" else source.exported(precision)
             for wanted in dict.fromkeys((None, confidence)):
                 found.append(Variant(learner, str(folder), backend, precision, wanted, device))
     if all(variant.backend == REFERENCE for variant in found):
-        raise UsageError(f"torch computes in fp32, not in {', '.join(precisions)}; give precision fp32, or back end onnxruntime")
+        known = f"torch computes in {' and '.join(_TORCH_PRECISIONS)}, onnxruntime in {', '.join(PRECISIONS)}"
+        raise UsageError(f"nothing to measure: {known}; got {', '.join(backends)} and {', '.join(precisions)}")
     return found
 
 

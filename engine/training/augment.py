@@ -73,6 +73,10 @@ class Augmentation:
         if random.random() < self.blur and min(picture.shape[:2]) > 48:
             side = int(random.integers(32, 65))
             picture = cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA).astype(np.uint8)
+        # A warp takes single pixels. Averaged first, what is much larger than the result looks as it does at inference.
+        times = int(zoom * self.scale[0] * min(picture.shape[:2]) / size)
+        if times > 1:
+            picture = cv2.resize(picture, None, fx=1.0 / times, fy=1.0 / times, interpolation=cv2.INTER_AREA).astype(np.uint8)
         matrix = self._warp(random, picture.shape[0], picture.shape[1], size, zoom)
         border = (cv2.BORDER_REPLICATE, cv2.BORDER_CONSTANT, cv2.BORDER_REFLECT_101)[int(random.integers(3))]
         warped = cv2.warpAffine(picture, matrix, (size, size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=border)

@@ -179,7 +179,7 @@ def _parts(whole: Backend, sizes: Sequence[int]) -> tuple[Part, Sequence[Part]]:
     device = next(network.parameters()).device
 
     def part(names: Sequence[str], make: Callable[[Any], Any]) -> Part:
-        backend = TorchBackend(network, names, device, make)  # follows the network when it is trained further
+        backend = TorchBackend(network, names, device, make, whole.bf16)  # follows the network when it is trained further
         return lambda x: list(backend(x).values())
 
     ends = np.cumsum(sizes).tolist()

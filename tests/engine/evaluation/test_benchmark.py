@@ -213,6 +213,12 @@ def test_another_input_size_is_exported_anew(prepared: tuple[list[Variant], Path
     assert variant.load().card.input == InputSpec(60, 60)
 
 
+def test_each_back_end_is_measured_in_the_precisions_it_has(weights: Path, tmp_path: Path) -> None:
+    found = prepare("esr", weights, tmp_path, precisions=("fp32", "bf16"), reference=False)
+    assert [variant.name for variant in found] == ["torch fp32", "torch bf16", "onnxruntime fp32"]
+    assert found[1].load().backend_name == "torch cpu bf16"
+
+
 def test_labelled_pictures_give_accuracy(weights: Path, quick: None, tmp_path: Path) -> None:
     variants = prepare("esr", weights, tmp_path, backends=("torch",), precisions=("fp32",), reference=False)
     result = benchmark(variants, tmp_path, given=Grey(16), batches=(1,), seconds=0.01)
@@ -225,7 +231,7 @@ def test_labelled_pictures_give_accuracy(weights: Path, quick: None, tmp_path: P
     [
         ({"backends": ("onnx",)}, "unknown back end .onnx.; known: onnxruntime, torch"),
         ({"precisions": ("int4",)}, "did you mean 'int8'?"),
-        ({"backends": ("torch",), "precisions": ("int8",)}, "torch computes in fp32, not in int8"),
+        ({"backends": ("torch",), "precisions": ("int8",)}, "torch computes in fp32 and bf16, .* got torch and int8"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(weights: Path, tmp_path: Path, words: dict[str, tuple[str, ...]], says: str) -> None:

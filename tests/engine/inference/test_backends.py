@@ -83,6 +83,21 @@ def test_torch_keeps_no_graph_and_answers_in_evaluation_mode_after_training(mode
     assert all(p.grad is None for p in model.parameters())
 
 
+def test_torch_in_bfloat16_answers_in_float32_and_leaves_the_network_as_it_is(model, output_names):
+    backend = TorchBackend(model, output_names, "cpu", bf16=True)
+    x = pictures(4)
+    exact, rounded = TorchBackend(model, output_names, "cpu")(x), backend(x)
+    assert backend.name == "torch cpu bf16"
+    for name, values in exact.items():
+        assert rounded[name].dtype == np.float32
+        assert 0.0 < np.abs(rounded[name] - values).max() < 0.03 * np.abs(values).max()
+        assert not (rounded[name].view(np.uint32) & 0xFFFF).any()  # the lower half of a bfloat16 that was widened
+    assert {value.dtype for value in model.parameters()} == {torch.float32}
+    with torch.no_grad():
+        model.scores.bias += 1.0
+    np.testing.assert_allclose(backend(x)["logits"], rounded["logits"] + 1.0, atol=0.05)  # it follows the network
+
+
 def test_torch_refuses_a_network_with_another_number_of_outputs(model):
     with pytest.raises(WeightsError, match="2 outputs, expected a tuple of 1: logits"):
         TorchBackend(model, ("logits",), "cpu")(pictures(1))

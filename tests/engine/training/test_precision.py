@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from emotion_perception.engine.errors import UsageError
-from emotion_perception.engine.training.precision import autocast, bfloat16_is_faster
+from emotion_perception.engine.precision import autocast, bfloat16_is_faster
 
 CPU = torch.device("cpu")
 # What Linux calls the units of x86 (AVX-512, AMX) and Arm processors that compute in bfloat16.

@@ -253,6 +253,12 @@ def test_an_ensemble_that_never_stops_is_the_whole_one(whole):
         np.testing.assert_allclose(values, expected[name], atol=1e-5)
 
 
+def test_the_pieces_compute_in_the_precision_of_the_whole(learner):
+    whole = TorchBackend(learner.model, NAMES, "cpu", learner.deployed, bf16=True)
+    x = pictures(2)
+    np.testing.assert_array_equal(Anytime().around(whole, 4, None, 1e6)(x)["logits"], whole(x)["logits"])
+
+
 def test_branches_that_were_evaluated_answer_as_in_the_whole(whole):
     x = pictures(5)
     outputs = Anytime().around(whole, 4, 0.6, None)(x)

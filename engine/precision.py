@@ -1,13 +1,16 @@
-"""Number formats for training: bfloat16 where the machine really computes in it, float32 elsewhere."""
+"""Number formats of torch: bfloat16 where the machine really computes in it, float32 elsewhere."""
 
 from __future__ import annotations
 
+import logging
 import time
 from functools import lru_cache
 
 import torch
 
 from emotion_perception.engine.errors import UsageError
+
+logger = logging.getLogger(__name__)
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
@@ -34,3 +37,9 @@ def bfloat16_is_faster(device_type: str) -> bool:
             matrix @ matrix
         seconds[dtype] = time.perf_counter() - started
     return seconds[torch.bfloat16] < seconds[torch.float32]
+
+
+def warn_of_slow_bfloat16(device_type: str, who: str) -> None:
+    """Says so in a warning where bf16 was asked for and float32 is the faster one."""
+    if not bfloat16_is_faster(device_type):
+        logger.warning("%s: bf16 was asked for but this %s has no units for it; float32 is faster", who, device_type)
