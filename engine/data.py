@@ -152,4 +152,3 @@ def to_pixels(array: Any, color: Color = "rgb") -> NDArray[Any]:
     else:
         pixels = pixels[:, :, :3]
     return np.ascontiguousarray(pixels)
-

@@ -28,7 +28,9 @@ WeightsOption = Annotated[
 DeviceOption = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda", help="Where the network runs.")]
 BackendOption = Annotated[
     str,
-    typer.Option("--backend", metavar="auto|torch|torch_bf16|onnxruntime", help="What runs the network; auto: the fastest that is known here."),
+    typer.Option(
+        "--backend", metavar="auto|torch|torch_bf16|onnxruntime", help="What runs the network; auto: the fastest that is known here."
+    ),
 ]
 DetectorOption = Annotated[
     str, typer.Option("--detector", metavar="auto|yunet|haar|none", help="Face detector; none: a picture is a face crop.")

@@ -16,9 +16,7 @@ _SUBJECT = re.compile(r"(S\d{3})_\d{3}_")
 class CKPlus(ImageFolder):
     """Frames of posed expressions. All frames of a subject are one source, as those of one sequence are nearly the same."""
 
-    def __init__(
-        self, path: str | Path, labels: LabelSet = AFFECTNET8, also: Mapping[str, str] | None = None, scale: float = 1.0
-    ) -> None:
+    def __init__(self, path: str | Path, labels: LabelSet = AFFECTNET8, also: Mapping[str, str] | None = None, scale: float = 1.0) -> None:
         """Lists the pictures.
 
         Args:

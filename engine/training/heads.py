@@ -13,10 +13,10 @@ from torch.nn.functional import log_softmax
 
 from emotion_perception.engine.cards import InputSpec
 from emotion_perception.engine.errors import DatasetError
+from emotion_perception.engine.precision import autocast
 from emotion_perception.engine.training.loop import Batch, Stage
 from emotion_perception.engine.training.norms import settle_batch_norms, settling_batches
 from emotion_perception.engine.training.pictures import Pictures
-from emotion_perception.engine.precision import autocast
 from emotion_perception.engine.training.schedules import constant, one_cycle
 
 Numbers = NDArray[np.int64]

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emotion_perception.engine.errors import DatasetError
+from emotion_perception.engine.precision import autocast
 from emotion_perception.engine.training.heads import affect_errors, soft_cross_entropy
 from emotion_perception.engine.training.loop import Batch, Stage
 from emotion_perception.engine.training.norms import settle_batch_norms, settling_batches
 from emotion_perception.engine.training.pictures import Pictures
-from emotion_perception.engine.precision import autocast
 from emotion_perception.engine.training.schedules import constant, one_cycle, step_decay
 from emotion_perception.engine.training.subsets import balanced_subset
 from emotion_perception.learners.esr.diversity import diversity_loss

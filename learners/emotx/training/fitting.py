@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emotion_perception.engine.errors import DatasetError
+from emotion_perception.engine.precision import autocast
 from emotion_perception.engine.settings import SETTINGS_NAME
 from emotion_perception.engine.target import FloatArray
 from emotion_perception.engine.training.distributed import Processes
 from emotion_perception.engine.training.loop import CHECKPOINT, Batch, Stage
-from emotion_perception.engine.precision import autocast
 from emotion_perception.engine.training.running import run_stages
 from emotion_perception.engine.training.schedules import one_cycle, plateau
 from emotion_perception.learners.emotx.clips import ClipFeatures, Layout, Tokens, collate

@@ -22,6 +22,8 @@ PICTURES = [
     (ROWS + COLUMNS) % 2,
     0.5 + 0.5 * np.sin(ROWS / 5) * np.cos(COLUMNS / 7),
 ]
+
+
 @pytest.fixture(params=["baseline", "enhanced"])
 def run(request, golden):
     """One case of the page, and our network on the weights of its formula."""
