@@ -14,8 +14,7 @@ from emotion_perception.engine.clips import ClipResult, Window
 from emotion_perception.engine.data import Image
 from emotion_perception.engine.target import BoundingBox, Category, FaceEmotion, FrameResult
 from emotion_perception.engine.vision.faces import Face, FaceDetector
-from emotion_perception.engine.vision.following import FaceFollower
-from emotion_perception.engine.vision.tracking import Tracker
+from emotion_perception.engine.vision.stream import FaceStream
 
 if TYPE_CHECKING:
     from emotion_perception.engine.learners import Learner
@@ -75,29 +74,28 @@ class ClipPipeline:
         self.learner, self.window = learner, window
         self.judge_every_s = judge_every_s
         self.max_faces = max_faces
-        self._follower = FaceFollower(detector, search_interval_s)
-        self._tracker = Tracker()
+        self._faces = FaceStream(detector, search_interval_s)
         self._name = name
         self._utterances: list[tuple[str, float | None]] = []
         self.reset()
 
     @property
-    def detector(self) -> FaceDetector:
+    def detector(self) -> FaceDetector | None:
         """Who finds the faces."""
-        return self._follower.detector
+        return self._faces.detector
 
     @property
     def search_interval_s(self) -> float:
         """Longest time between two searches, in seconds; it may be changed between frames."""
-        return self._follower.interval_s
+        return self._faces.search_interval_s
 
     @search_interval_s.setter
     def search_interval_s(self, value: float) -> None:
-        self._follower.interval_s = value
+        self._faces.search_interval_s = value
 
     def reset(self) -> None:
         """Forgets faces, ids, everything in the window and the last judgement."""
-        for part in (self.window, self._follower, self._tracker):
+        for part in (self.window, self._faces):
             part.reset()
         self._utterances.clear()
         self._last: ClipResult | None = None
@@ -106,8 +104,7 @@ class ClipPipeline:
 
     def warm_up(self, size_hw: tuple[int, int] = (480, 640)) -> None:
         """Does everything once with a black picture; nothing of it is kept."""
-        self.detector(Image(np.zeros((*size_hw, 3), np.uint8)))
-        Tracker().update([BoundingBox(0.0, 0.0, 1.0, 1.0)], 0.0)  # it imports SciPy when it is first used
+        self._faces.warm_up(Image(np.zeros((*size_hw, 3), np.uint8)))
         self.window.warm_up()
 
     def speech(self, text: str, end_s: float | None = None) -> None:
@@ -131,7 +128,7 @@ class ClipPipeline:
         if now_s < self._now_s:
             self._last, self._judged_s = None, -math.inf
         self._now_s = now_s
-        faces = self._find(image, now_s)
+        faces = dict(self._faces(image, now_s, self.max_faces))
         found = time.perf_counter()
         self.window.frame(replace(image, stamp_s=now_s), {self._name(track_id): face for track_id, face in faces.items()})
         self._hand_on_speech(now_s)
@@ -148,11 +145,6 @@ class ClipPipeline:
             boxes = {name: box for name, box in boxes.items() if name in clip.characters}
             clip = self._last = replace(clip, boxes=boxes, frame_id=image.frame_id, latency_ms=latency_ms)
         return Watched(self._frame(image, faces, latency_ms), clip)
-
-    def _find(self, image: Image, now_s: float) -> dict[int, Face]:
-        """Returns the faces by their ids, left to right."""
-        faces = sorted(self._follower(image, now_s, self.max_faces), key=lambda face: face.box.center_xy)
-        return dict(zip(self._tracker.update([face.box for face in faces], now_s), faces, strict=True))
 
     def _hand_on_speech(self, now_s: float) -> None:
         for text, end_s in self._utterances:

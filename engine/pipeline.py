@@ -10,12 +10,11 @@ import numpy as np
 
 from emotion_perception.engine.data import Image
 from emotion_perception.engine.errors import UsageError
-from emotion_perception.engine.target import BoundingBox, Category, Emotions, FaceEmotion, FrameResult
+from emotion_perception.engine.target import Category, Emotions, FaceEmotion, FrameResult
 from emotion_perception.engine.vision.crops import face_crop
 from emotion_perception.engine.vision.faces import Face, FaceDetector, create_detector
-from emotion_perception.engine.vision.following import FaceFollower
 from emotion_perception.engine.vision.smoothing import Smoother
-from emotion_perception.engine.vision.tracking import Tracker
+from emotion_perception.engine.vision.stream import FaceStream, whole
 
 if TYPE_CHECKING:
     from emotion_perception.engine.learners import Learner
@@ -67,31 +66,30 @@ class Pipeline:
         if detector is None and learner.card.perceives == "face":
             detector = create_detector(max_side=_VIDEO_SIDE_PX if track else None)
         # Single pictures are all searched: none follows from another.
-        self._follower = FaceFollower(detector, search_interval_s if track else 0.0) if detector is not None else None
+        self._faces = FaceStream(None if learner.card.perceives == "scene" else detector, search_interval_s if track else 0.0)
         self.max_faces = max_faces
-        self._tracker = Tracker() if track else None
         self._smoother = Smoother(smoothing_s) if track else None
         self._index = 0
 
     @property
     def detector(self) -> FaceDetector | None:
         """Who finds the faces; None for a learner that judges whole pictures."""
-        return None if self._follower is None else self._follower.detector
+        return self._faces.detector
 
     @property
     def search_interval_s(self) -> float:
         """Longest time between two searches, in seconds; it may be changed between frames. Single pictures always have 0."""
-        return 0.0 if self._follower is None else self._follower.interval_s
+        return self._faces.search_interval_s
 
     @search_interval_s.setter
     def search_interval_s(self, value: float) -> None:
-        if self._follower is not None and self._tracker is not None:
-            self._follower.interval_s = value
+        if self._smoother is not None:
+            self._faces.search_interval_s = value
 
     @property
     def searched(self) -> bool:
         """Whether faces were searched in the last frame, and not followed from the one before."""
-        return self._follower is not None and self._follower.searched
+        return self._faces.searched
 
     @property
     def smoothing_s(self) -> float:
@@ -106,11 +104,11 @@ class Pipeline:
     @property
     def track_ids(self) -> frozenset[int]:
         """The ids that may still come back: those of the last frame and of faces unseen for a short time."""
-        return frozenset() if self._tracker is None else self._tracker.track_ids
+        return self._faces.track_ids
 
     def reset(self) -> None:
         """Forgets faces, ids, smoothing and the frame count, and what the learner keeps over time."""
-        for part in (self.learner, self._follower, self._tracker, self._smoother):
+        for part in (self.learner, self._faces, self._smoother):
             if part is not None:
                 part.reset()
         self._index = 0
@@ -125,10 +123,8 @@ class Pipeline:
             NotLoadedError: The learner has no weights.
         """
         image = Image(np.zeros((*size_hw, 3), np.uint8))
-        if self.detector is not None:
-            self.detector(image)
-        self._judge(image, [_whole(image)])
-        Tracker().update([_whole(image).box], 0.0)  # it imports SciPy when it is first used, which takes most of a second
+        self._faces.warm_up(image)
+        self._judge(image, [whole(image)])
 
     def __call__(self, image: Image) -> FrameResult:
         """Judges one picture.
@@ -147,9 +143,9 @@ class Pipeline:
         stamp_s = time.monotonic() if image.stamp_s is None else image.stamp_s
         faces = self._find(image, stamp_s)
         found = time.perf_counter()
-        emotions = self._judge(image, faces)
+        emotions = self._judge(image, [face for _, face in faces])
         judged = time.perf_counter()
-        entries = self._entries(faces, emotions, stamp_s)
+        entries = tuple(_entry(face, emotions, i, track_id, self._smoother, stamp_s) for i, (track_id, face) in enumerate(faces))
         end = time.perf_counter()
         latency_ms = {"detect": (found - start) * 1e3, "infer": (judged - found) * 1e3, "total": (end - start) * 1e3}
         result = FrameResult(
@@ -166,11 +162,11 @@ class Pipeline:
         self._index += 1
         return result
 
-    def _find(self, image: Image, stamp_s: float) -> list[Face]:
-        """Returns the best faces, left to right, or the whole picture."""
-        if self.learner.card.perceives == "scene" or self._follower is None:
-            return [_whole(image)]
-        return sorted(self._follower(image, stamp_s, self.max_faces), key=lambda face: face.box.center_xy)
+    def _find(self, image: Image, stamp_s: float) -> list[tuple[int | None, Face]]:
+        """Returns the best faces with their ids, left to right, or the whole picture; single pictures' faces have no ids."""
+        if self._smoother is None:
+            return [(None, face) for face in self._faces.find(image, stamp_s, self.max_faces)]
+        return [*self._faces(image, stamp_s, self.max_faces)]
 
     def _judge(self, image: Image, faces: list[Face]) -> Emotions:
         """Judges all faces in one batch; an empty batch too, so that missing weights show at the first frame."""
@@ -182,14 +178,6 @@ class Pipeline:
         for crop, face in zip(crops, faces, strict=True):
             crop[:] = face_crop(image, face.box, card.crop, size_hw)
         return self.learner.infer(crops)
-
-    def _entries(self, faces: list[Face], emotions: Emotions, stamp_s: float) -> tuple[FaceEmotion, ...]:
-        """Joins what was found and judged, with ids and smoothing."""
-        if self._tracker is not None and self._follower is not None and self._follower.cut:
-            self._tracker.forget()  # the face in the same place may be another person's
-        ids = self._tracker.update([face.box for face in faces], stamp_s) if self._tracker else [None] * len(faces)
-        pairs = zip(faces, ids, strict=True)
-        return tuple(_entry(face, emotions, i, track_id, self._smoother, stamp_s) for i, (face, track_id) in enumerate(pairs))
 
 
 def judge_crops(
@@ -216,16 +204,11 @@ def judge_crops(
     for i, crop in enumerate(crops):
         stamp_s = time.monotonic() if crop.stamp_s is None else crop.stamp_s
         track_id, smoother = (track_ids[i] if track_ids else None), (smoothers[i] if smoothers else None)
-        entry = _entry(_whole(crop), emotions, i, track_id, smoother, stamp_s)
+        entry = _entry(whole(crop), emotions, i, track_id, smoother, stamp_s)
         latency_ms = {"detect": 0.0, "infer": ms, "total": ms}
         size = crop.width, crop.height
         results.append(FrameResult((entry,), learner.name, emotions.labels, *size, 0, crop.stamp_s, crop.frame_id, latency_ms))
     return results
-
-
-def _whole(image: Image) -> Face:
-    """Returns the whole picture as if it were a face found."""
-    return Face(BoundingBox(0.0, 0.0, float(image.width), float(image.height)))
 
 
 def _entry(face: Face, emotions: Emotions, i: int, track_id: int | None, smoother: Smoother | None, stamp_s: float) -> FaceEmotion:

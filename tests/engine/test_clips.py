@@ -180,6 +180,13 @@ def test_a_clip_is_judged_now_and_then(pipeline: ClipPipeline) -> None:
     assert [each.frame.index for each in watched] == list(range(6))
 
 
+def test_a_face_after_a_cut_is_another_character() -> None:
+    pipeline = ClipPipeline(FacialEmotionLearner(), window := Recorder(), Finds(BoundingBox(5, 10, 20, 30)))
+    for time_s, level in enumerate([10, 10, 200, 200]):
+        pipeline(Image(np.full((48, 64, 3), level, np.uint8), time_s / 10))
+    assert [names for _, names in window.frames] == [("person 1",), ("person 1",), ("person 2",), ("person 2",)]
+
+
 def test_a_stream_that_starts_again_is_judged_again(pipeline: ClipPipeline) -> None:
     assert [pipeline(image).clip is not None for image in pictures([10.0, 10.4, 10.8, 3.0, 3.1])] == [False, False, True, True, False]
     pipeline.reset()

@@ -15,8 +15,7 @@ from emotion_perception.engine.data import Image
 from emotion_perception.engine.errors import InputError, MissingDependencyError
 from emotion_perception.engine.target import BoundingBox, FloatArray
 from emotion_perception.engine.vision.faces import FaceDetector, create_detector
-from emotion_perception.engine.vision.following import FaceFollower
-from emotion_perception.engine.vision.tracking import Tracker
+from emotion_perception.engine.vision.stream import FaceStream
 from emotion_perception.learners.emotx.clips import FPS
 from emotion_perception.learners.emotx.features.subtitles import decoded
 from emotion_perception.learners.emotx.moviegraphs.tracks import face_rows
@@ -48,17 +47,11 @@ class DetectedTracks:
 
     def __init__(self, detector: FaceDetector | None = None) -> None:
         """Makes a tracker that has seen nothing; without a detector it takes the engine's own."""
-        self._follower = FaceFollower(detector or create_detector())
-        self._tracker = Tracker()
+        self._faces = FaceStream(detector or create_detector())
 
     def __call__(self, number: int, index: int, image: Image) -> Found:
         """Returns track and box of each face; tracks count from 1."""
-        stamp_s = number / FPS
-        faces = self._follower(image, stamp_s, _MOST_FACES)
-        if self._follower.cut:
-            self._tracker.forget()
-        boxes = [face.box for face in faces]
-        return list(zip(self._tracker.update(boxes, stamp_s), boxes, strict=True))
+        return [(track, face.box) for track, face in self._faces(image, number / FPS, _MOST_FACES)]
 
 
 class GivenTracks:
