@@ -41,7 +41,9 @@ def run(
     device: DeviceOption = "auto",
     backend: BackendOption = "auto",
     settings: SetOption = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", metavar="N", min=1, help="Pictures per step.")] = 32,
+    batch_size: Annotated[
+        int | None, typer.Option("--batch-size", metavar="N", min=1, help="Pictures or clips per step; the learner's own if not given.")
+    ] = None,
     crop_scale: Annotated[
         float | None,
         typer.Option(
@@ -65,12 +67,13 @@ def run(
     from emotion_perception.engine.rows import RowWriter
 
     cls = learner_class(learner)
+    sized = {} if batch_size is None else {"batch_size": batch_size}
     if cls.settings_class is not None:
         refuse(cls, {"crop-scale": crop_scale, "rows": rows})
         check_kind(cls, [dataset] if dataset else [])
         part = split_named(split, "val")
         words = [*([f"data_path={data}"] if data else []), *(settings or [])]
-        model: Any = open_learner(learner, weights, device, backend, words, batch_size=batch_size)
+        model: Any = open_learner(learner, weights, device, backend, words, **sized)
         clips = model.settings.open(part)  # as the weights want them
         with waiting(f"measuring {learner} on {len(clips)} clips"):
             scores = model.eval(clips)
@@ -81,7 +84,7 @@ def run(
         raise UsageError("got no data set; give --dataset KIND and --data PATH")
     split = part_of(dataset, split, "valid")
     pictures = open_part(dataset, data, split, cls.card.label_set)
-    model = open_learner(learner, weights, device, backend, settings, batch_size=batch_size)
+    model = open_learner(learner, weights, device, backend, settings, **sized)
     if crop_scale is not None:
         if model.card.crop is None:
             raise UsageError(f"--crop-scale is for face models; {learner!r} judges whole pictures")

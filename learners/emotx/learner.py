@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -32,8 +32,8 @@ class EmoTxLearner(Learner):
     """Judges which of 10, 25 or 26 emotions and mental states hold for a clip and for each of its characters.
 
     Attributes:
-        settings: The published configuration, with what the constructor's keywords change in it. After `load`, what the weights decide
-            (labels, features, sizes) is as they are.
+        settings: The published configuration, with what was given. After `load`, what the weights decide (labels, features, sizes) is as
+            they are.
     """
 
     card = CARD
@@ -41,83 +41,20 @@ class EmoTxLearner(Learner):
     output_names: ClassVar[tuple[str, ...]] = ("scene_logits", "character_logits")
     settings_class = Settings
 
-    def __init__(
-        self,
-        *,
-        settings: Settings | None = None,
-        top_k: int = 10,
-        use_emotic_mapping: bool = False,
-        model_no: float = 4.0,
-        scene_feat_type: str = "mvit_v1",
-        face_feat_type: str = "resnet50_fer",
-        srt_feat_pretrained: bool = False,
-        use_scene_feats: bool = True,
-        use_char_feats: bool = True,
-        use_srt_feats: bool = True,
-        get_scene_targets: bool = True,
-        get_char_targets: bool = True,
-        num_chars: int = 4,
-        num_enc_layers: int = 2,
-        hidden_dim: int = 512,
-        loss: str | None = None,
-        class_weights: str = "published",
-        optimizer: str = "adamw",
-        lr: float | None = None,
-        epochs: int = 20,
-        keep: str = "gm",
-        precision: str = "auto",
-        batch_size: int = 4,
-        seed: int = 0,
-        data_path: str | None = None,
-        **options: Any,
-    ) -> None:
-        """Stores the arguments. The keywords that `Settings` has as well are what is most often set.
+    def __init__(self, *, settings: Settings | None = None, **options: Any) -> None:
+        """Stores the arguments.
 
         Args:
-            settings: Everything that can be set, by the published names. Keywords that differ from their defaults win over it.
-            top_k: Labels of MovieGraphs to learn: 10 or 25.
-            use_emotic_mapping: Learn Emotic's 26 classes instead.
-            model_no: The published number of a network: 4.0 and 5.0 are EmoTx (5.0 with the loss of EmoTxMLSM), 3.0 has one class token,
-                1.1, 1.2, 2.1 and 2.2 are the baselines.
-            scene_feat_type: ``mvit_v1``, ``resnet50_places`` or ``generic``.
-            face_feat_type: ``resnet50_fer``, ``emo`` or ``generic``.
-            srt_feat_pretrained: Features of the dialogue from RoBERTa as it is, not fine-tuned.
-            use_scene_feats: Read the scene.
-            use_char_feats: Read the characters' faces.
-            use_srt_feats: Read the dialogue.
-            get_scene_targets: Learn what holds for scenes.
-            get_char_targets: Learn what holds for characters.
-            num_chars: Characters that the network knows.
-            num_enc_layers: Layers of the encoder.
-            hidden_dim: Width of the network.
-            loss: ``bce`` or ``mlsm``.
-            class_weights: Of ``bce``: ``published``, ``train`` (counted) or ``none``.
-            optimizer: ``adamw``, or ``adam`` with the published schedule.
-            lr: Learning rate.
-            epochs: Passes over the training data.
-            keep: What the kept epoch is the best by: ``gm``, ``mean``, ``scene``, ``character``, or ``last``.
-            precision: Of training: ``auto`` (bf16 where it is faster), ``fp32`` or ``bf16``.
-            batch_size: Clips per step and per forward pass.
-            seed: Of everything random in training.
-            data_path: Folder of MovieGraphs that `fit` and `eval` use without a data set.
-            options: Those of `Learner`.
+            settings: Everything that can be set, by the published names; their usual values if None.
+            options: Single settings, as ``top_k=25``, which win over ``settings``, and those of `Learner`.
+
+        Raises:
+            UsageError: Settings that do not go together, or out of range.
         """
-        own = {name: value for name, value in locals().items() if name not in ("self", "settings", "options", "__class__")}
-        usual = Settings()
-        chosen = (settings or usual).with_(**{name: value for name, value in own.items() if value != getattr(usual, name)})
-        super().__init__(**{"batch_size": chosen.batch_size, "device_ind": (chosen.gpu_id,), **options})
-        self._keys = tuple(own)
-        self._set(chosen)
-
-    @property
-    def settings(self) -> Settings:
-        """The configuration in force."""
-        return self._settings.with_(**{name: getattr(self, name) for name in self._keys})
-
-    def _set(self, settings: Settings) -> None:
-        self._settings = settings
-        for name in self._keys:
-            setattr(self, name, getattr(settings, name))
+        known = {field.name for field in fields(Settings)}
+        self.settings = (settings or Settings()).with_(**{name: value for name, value in options.items() if name in known})
+        usual = {"batch_size": self.settings.batch_size, "device_ind": (self.settings.gpu_id,)}
+        super().__init__(**usual | {name: value for name, value in options.items() if name not in known})
 
     # ---- the network --------------------------------------------------------------------------------------------------
 
@@ -143,7 +80,7 @@ class EmoTxLearner(Learner):
     @property
     def layout(self) -> Layout:
         """Widths and lengths that clips are padded to for the network in use."""
-        return Layout.of(self.card.architecture, self._settings.full_length)
+        return Layout.of(self.card.architecture, self.settings.full_length)
 
     # ---- judging ------------------------------------------------------------------------------------------------------
 
@@ -222,7 +159,7 @@ class EmoTxLearner(Learner):
         """
         from emotion_perception.learners.emotx.training.fitting import train
 
-        settings = self.settings
+        settings = self.settings.with_(batch_size=self.batch_size)
         if dataset is None:
             dataset, val_dataset = settings.open("train"), val_dataset or settings.open("val")
         for given in (dataset, *([] if val_dataset is None else [val_dataset])):
@@ -278,7 +215,7 @@ class EmoTxLearner(Learner):
             super().load(path)
         else:
             self._load_published(file)
-        self._set(settings_of_card(self.card, self.settings))
+        self.settings = settings_of_card(self.card, self.settings)
 
     def _load_published(self, file: Path) -> None:
         from emotion_perception.learners.emotx.checkpoints import read_published

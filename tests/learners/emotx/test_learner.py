@@ -43,11 +43,10 @@ def made(tmp_path) -> EmoTxLearner:
 def test_keywords_are_settings_and_win_over_those_given():
     usual = EmoTxLearner()
     assert usual.settings == Settings()
-    assert (usual.batch_size, usual.top_k, usual.lr) == (4, 10, None)
-    given = EmoTxLearner(settings=Settings(top_k=25, epochs=7), epochs=3, batch_size=2)
-    assert (given.settings.top_k, given.settings.epochs, given.settings.batch_size) == (25, 3, 2)
-    given.epochs = 9
-    assert given.settings.epochs == 9
+    assert usual.batch_size == 4
+    given = EmoTxLearner(settings=Settings(top_k=25, epochs=7), epochs=3, batch_size=2, device="cpu")
+    assert (given.settings.top_k, given.settings.epochs, given.batch_size, given.device) == (25, 3, 2, "cpu")
+    assert EmoTxLearner(settings=Settings(top_k=25, batch_size=8), top_k=10).settings == Settings(batch_size=8)
     assert EmoTxLearner.settings_class is Settings
     with pytest.raises(UsageError, match="top_k is 11, expected 10 or 25"):
         EmoTxLearner(top_k=11)
