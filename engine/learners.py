@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -98,7 +98,7 @@ class Learner(ABC):
         self._model: torch.nn.Module | None = None
         self._backend: Backend | None = None
         self._folder: Path | None = None  # the weights are those in there
-        self._start: Path | None = None  # the weights in there are those that training went on from
+        self._sources: tuple[Path, ...] = ()  # files or a folder with the weights that training goes on from
         self._optimized: SameFile | None = None  # the exported model that `save` keeps
 
     # ---- what each learner brings -------------------------------------------------------------------------------------
@@ -385,35 +385,33 @@ class Learner(ABC):
 
     # ---- for learners -------------------------------------------------------------------------------------------------
 
-    def _use(self, model: torch.nn.Module | None, backend: Backend | None = None, folder: Path | None = None) -> None:
+    def _use(
+        self, model: torch.nn.Module | None, backend: Backend | None = None, folder: Path | None = None, files: Sequence[Path] = ()
+    ) -> None:
         """Makes a network current.
 
         Args:
             model: The network; None where it is to be read from ``folder`` when it is asked for.
             backend: What runs it; torch if None.
             folder: Where its weights are from, so that what was found out about them can be remembered.
+            files: Published files that they are from instead.
         """
         from emotion_perception.engine.inference import TorchBackend
 
         if backend is None:
-            from emotion_perception.engine.precision import warn_of_slow_bfloat16
-
             assert model is not None
-            device, bf16 = self.torch_device(), self.backend == "torch_bf16"
-            if bf16:
-                warn_of_slow_bfloat16(device.type, self.name)
-            backend = TorchBackend(model, self.output_names, device, self.deployed, bf16)
+            backend = TorchBackend(model, self.output_names, self.torch_device(), self.deployed, bf16=self.backend == "torch_bf16")
         if folder is not None or model is not self._model:  # not where the same network was trained further
-            self._start = folder
+            self._sources = (*([folder] if folder else ()), *files)
+        if files and self.backend == "onnxruntime":
+            logger.warning("%s: published files run in torch; save() them, and that folder is exported when it is loaded", self.name)
         self._model, self._backend, self._folder, self._optimized = model, backend, folder, None
 
     def learns_from(self, *datasets: EmotionDataset | None) -> dict[str, Any]:
         """Returns digests of the targets, and of the weights that a training goes on from, by which `fit` tells its runs apart."""
-        from emotion_perception.engine.downloads import digest_of
-        from emotion_perception.engine.weights import MODEL_NAME
+        from emotion_perception.engine.weights import digest_of_weights
 
-        file = None if self._start is None else self._start / MODEL_NAME
-        start = digest_of(file) if file is not None and file.is_file() else ""  # fresh weights follow from the seed
+        start = " ".join(map(digest_of_weights, self._sources))  # fresh weights, of which there is none, follow from the seed
         return {"targets": [part.targets.digest() for part in datasets if part is not None], "start": start}
 
     def _fresh(self, card: ModelCard, seed: int) -> torch.nn.Module:
@@ -456,8 +454,8 @@ class Learner(ABC):
             export_onnx(self.deployed(self.model), file, self.card, self.output_names, **ends)
         return self._open_exported(file, self.card)
 
-    def _use_remembered(self, folder: Path, card: ModelCard) -> bool:
-        """Uses the export in the cache, where there is one that is the fastest here or asked for; says whether."""
+    def _use_remembered(self, folder: Path, card: ModelCard, model: torch.nn.Module | None = None) -> bool:
+        """Uses the export in the cache, of a network read already or not, where it is the fastest here or asked for; says whether."""
         from emotion_perception.engine.inference.choice import is_known
 
         if self.backend.startswith("torch") or not is_known(self.name):
@@ -467,7 +465,7 @@ class Learner(ABC):
             return False
         backend = self._open_exported(choice.file, card)
         self.card = card
-        self._use(self._model if folder == self._folder else None, backend, folder)
+        self._use(model, backend, folder)
         return True
 
     def _choice(self, folder: Path, card: ModelCard) -> Choice:

@@ -39,7 +39,8 @@ def bfloat16_is_faster(device_type: str) -> bool:
     return seconds[torch.bfloat16] < seconds[torch.float32]
 
 
-def warn_of_slow_bfloat16(device_type: str, who: str) -> None:
-    """Says so in a warning where bf16 was asked for and float32 is the faster one."""
+@lru_cache
+def warn_of_slow_bfloat16(device_type: str) -> None:
+    """Says once in a warning that float32 is the faster one, where it is."""
     if not bfloat16_is_faster(device_type):
-        logger.warning("%s: bf16 was asked for but this %s has no units for it; float32 is faster", who, device_type)
+        logger.warning("bf16 was asked for, but this %s has no units for it; float32 is faster", device_type)

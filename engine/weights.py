@@ -43,6 +43,15 @@ EXPORTED_NAME = "model.onnx"
 REPORT_NAME = "optimize.json"
 
 
+_SUFFIXES = (".safetensors", ".pt")
+
+
+def digest_of_weights(path: Path) -> str:
+    """Returns what tells weights apart: the digests of a file of them, or of those in a folder."""
+    files = sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES) if path.is_dir() else [path]
+    return " ".join(map(digest_of, files))
+
+
 def save_folder(
     path: str | Path, card: ModelCard, tensors: Mapping[str, torch.Tensor], files: Mapping[str, str | Path] | None = None
 ) -> Path:

@@ -47,6 +47,8 @@ class TorchBackend:
         """
         import torch
 
+        from emotion_perception.engine.precision import warn_of_slow_bfloat16
+
         self._device = torch.device(device)
         self._output_names = tuple(output_names)
         self._deployed = deployed
@@ -54,6 +56,8 @@ class TorchBackend:
         self._lock = threading.Lock()
         self.model = model.to(self._device).eval()
         self.bf16 = bf16
+        if bf16:
+            warn_of_slow_bfloat16(self._device.type)
         self.name = f"torch {self._device}" + (" bf16" if bf16 else "")
 
     def __call__(self, *inputs: NDArray[Any]) -> dict[str, FloatArray]:
@@ -77,8 +81,9 @@ class TorchBackend:
         """Returns what runs, made from the module's weights as they are now."""
         import torch
 
-        # Every change in place counts one up: an optimizer's step, loading a state.
-        version = sum(tensor._version for tensor in chain(self.model.parameters(), self.model.buffers()))
+        # Every change in place counts one up: an optimizer's step, loading a state. Tensors made in inference mode do not count.
+        tensors = chain(self.model.parameters(), self.model.buffers())
+        version = sum(0 if tensor.is_inference() else tensor._version for tensor in tensors)
         with self._lock:
             if self._runs is None or self._runs[0] != version:
                 with torch.no_grad():

@@ -93,10 +93,13 @@ class EmoNetLearner(HeadLearner):
         """
         tensors = read_weights(self.backbone_weights, last=False)[0] if self.backbone_weights else {}
         card = self.own_card(title="EmoNet, trained here", affect=self.affect != "none")
-        self._adopt(card, {"affect": self.affect, "width": self.width}, tensors, "channel" if self.mean == "auto" else self.mean)
+        files = [Path(self.backbone_weights)] if self.backbone_weights else []
+        self._adopt(card, {"affect": self.affect, "width": self.width}, tensors, "channel" if self.mean == "auto" else self.mean, files)
 
-    def _adopt(self, card: ModelCard, architecture: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], mean: str | Path) -> None:
-        """Uses the network of a card with the tensors given and a mean; the rest is fresh."""
+    def _adopt(
+        self, card: ModelCard, architecture: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], mean: str | Path, files: Sequence[Path] = ()
+    ) -> None:
+        """Uses the network of a card with the tensors given, from files, and a mean; the rest is fresh."""
         import torch
 
         image: Any = None
@@ -110,7 +113,7 @@ class EmoNetLearner(HeadLearner):
         model = self._fresh(card, self.seed)
         model.load_state_dict({**model.state_dict(), **tensors, **({} if image is None else {"mean": image})})
         self.card = card
-        self._use(model)
+        self._use(model, files=files)
 
     def add_affect(self, affect_from: str | None = None) -> None:
         """Adds a head for valence and arousal to the network in use; what it had stays as it is.
@@ -223,7 +226,7 @@ class EmoNetLearner(HeadLearner):
             if not mean.is_file():
                 missing = f"{str(file)!r} is of the layout whose code subtracts {MEAN_NAME!r}, which is not beside it"
                 raise WeightsError(f"{missing}; put it there, or choose mean: none, channel or a file")
-        self._adopt(CARD.with_(title=f"{CARD.title}, from {file.name}"), {}, tensors, mean)
+        self._adopt(CARD.with_(title=f"{CARD.title}, from {file.name}"), {}, tensors, mean, [file])
 
     def download(self, path: str | Path | None = None, mode: str = "pretrained", url: str | None = None) -> Path:
         """Fetches the published weights (228 MB) and returns their folder, for `load`; see `fetch_published`.

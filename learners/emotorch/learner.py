@@ -214,7 +214,7 @@ class EmoTorchLearner(Learner):
         model = self.build_model(card)
         self._load_state(model, tensors, file)
         self.card = card
-        self._use(model)
+        self._use(model, files=[file])
 
     def download(self, path: str | Path | None = None, mode: str = "pretrained", url: str | None = None) -> Path:
         """Fetches both published checkpoints (4 MB) and returns their folder, for `load`; see `fetch_published`."""

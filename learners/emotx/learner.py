@@ -167,9 +167,8 @@ class EmoTxLearner(Learner):
         if not self.loaded:
             self.init_model()
         model, device = self.model, self.torch_device()
-        history = train(
-            model.to(device), settings, dataset, val_dataset, device, logging_path, progress=verbose and not silent, card=self.card
-        )
+        progress, start = verbose and not silent, self.learns_from()["start"]
+        history = train(model.to(device), settings, dataset, val_dataset, device, logging_path, progress, self.card, start)
         self.card = self.card.with_(data=repr(dataset), seed=settings.seed, scores={}, recipe="")
         self._use(model)
         return {"history": history}
@@ -237,7 +236,7 @@ class EmoTxLearner(Learner):
         model = self.build_model(card)
         self._load_state(model, tensors, file)
         self.card = card
-        self._use(model)
+        self._use(model, files=[file])
 
     def download(self, path: str | Path | None = None, mode: str = "pretrained", url: str | None = None) -> Path:
         """Fetches published files and returns the folder they are in; see `downloads.fetch` for the modes.

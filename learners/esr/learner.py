@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from emotion_perception.engine.cards import CropSpec, InputSpec, ModelCard
-from emotion_perception.engine.errors import UsageError
+from emotion_perception.engine.errors import DatasetError, UsageError
 from emotion_perception.engine.learners import Learner
 from emotion_perception.engine.target import Emotions, FloatArray
 from emotion_perception.engine.training.learner import check_words
@@ -92,9 +92,9 @@ class FacialEmotionLearner(Learner):
             ensemble_size: Branches of a new network; loaded weights bring their own number.
             base_path_experiment: Folder of experiments; `save` and `load` of the published interface use it.
             name_experiment: Name in the metadata of saved files.
-            dimensional_finetune: Whether `fit` trains the affect heads.
+            dimensional_finetune: Whether `fit` trains the affect heads; without, a new network gives no valence and arousal.
             categorical_train: Whether `fit` trains base and branches; None = yes, unless `load` fixed the backbone.
-            base_path_to_dataset: AffectNet folder that `fit` and `eval` use without a data set.
+            base_path_to_dataset: AffectNet folder that `fit` and `eval` use without a data set: all pictures of its parts.
             max_tuning_epoch: Epochs of the affect heads, with ``affect_fit="gradient"``.
             diversify: Use CBAM and the diversity loss (ESR*).
             backend: ``auto``, ``torch`` or ``onnxruntime``; see `Learner`.
@@ -269,6 +269,8 @@ class FacialEmotionLearner(Learner):
                 stages.extend(training.published_stages(model, train, val, recipe, device))
         if train_affect and self.affect_fit == "gradient":
             stages.append(training.affect_stage(model, train_affect, pictures(val_affect, False), recipe, device))
+        if train_affect and not len(train_affect.with_affect):
+            raise DatasetError(f"{affect_faces!r} has no valence and arousal, nor a class to take them from; give data that has some")
         history = run_stages(
             model,
             stages,
@@ -293,7 +295,8 @@ class FacialEmotionLearner(Learner):
         if train_affect and self.affect_fit == "closed_form":
             training.solve_affect(model, train_affect, recipe, device)
         learned = repr(faces if faces is not None else affect_faces)
-        affect = self.card.affect or train_affect is not None
+        # Without data, the heads are those of a new network and would judge at random.
+        affect = train_affect is not None or (self.card.affect and bool(self.card.data))
         self.card = self.card.with_(data=learned, seed=self.seed, affect=affect, scores={}, recipe="")
         self._use(model)
         return {"history": history}
@@ -320,7 +323,7 @@ class FacialEmotionLearner(Learner):
             raise UsageError(f"eval_type is {eval_type!r}, expected 'categorical' or 'dimensional'")
         if dataset is None:
             reader = AffectNetCategorical if eval_type == "categorical" else AffectNetDimensional
-            dataset = reader(idx_set=2, base_path_to_affectnet=self.base_path_to_dataset)
+            dataset = reader(2, None, base_path_to_affectnet=self.base_path_to_dataset)
         outputs = outputs_over(self, dataset)
         branches = outputs["logits"].shape[1]
         used = branches if current_branch_on_training is None else current_branch_on_training + 1
@@ -431,7 +434,7 @@ class FacialEmotionLearner(Learner):
         self._load_state(model, state, folder)
         self.card = card
         self._use(model, folder=folder)
-        self._use_remembered(folder, card)
+        self._use_remembered(folder, card, model)
         self._obey()
 
     def download(self, path: str | Path | None = None, mode: str = "data", url: str | None = None) -> Path:
@@ -479,8 +482,8 @@ class FacialEmotionLearner(Learner):
         from emotion_perception.engine.datasets import AffectNetCategorical, AffectNetDimensional
 
         root = self.base_path_to_dataset
-        emotion = [AffectNetCategorical(idx_set=i, base_path_to_affectnet=root) for i in (0, 2)]
+        emotion = [AffectNetCategorical(part, None, base_path_to_affectnet=root) for part in (0, 2)]
         if not self.dimensional_finetune:
             return emotion[0], None, emotion[1], None
-        affect = [AffectNetDimensional(idx_set=i, base_path_to_affectnet=root) for i in (0, 2)]
+        affect = [AffectNetDimensional(part, None, base_path_to_affectnet=root) for part in (0, 2)]
         return emotion[0], affect[0], emotion[1], affect[1]

@@ -40,7 +40,7 @@ class MobileNetV2Learner(HeadLearner):
         """Stores the arguments.
 
         Args:
-            heads: Of a new network: ``categorical``, ``dimensional`` or ``both``.
+            heads: Of a new network: ``categorical``, ``dimensional`` or ``both``. Given a ``task``, it has the heads that this trains.
             shared: One network for both heads, judged in one pass; else a network for each, as published.
             freeze: What `fit` leaves as it is: ``none``, the ``backbone``, or the ``trunk`` (all but the last layer).
             backbone_lr: Factor on the learning rate of the backbone.
@@ -83,10 +83,11 @@ class MobileNetV2Learner(HeadLearner):
             WeightsError: ``backbone_weights`` are not of a MobileNetV2.
         """
         tensors, conventions = read_backbone(self.backbone_weights) if self.backbone_weights else ({}, "keras")
-        architecture = {"heads": self.heads, "shared": self.shared, "conventions": conventions, "stem_stride": self.stem_stride}
-        affect = self.heads != "categorical"
+        heads = self.task or self.heads  # a head that is never trained would judge at random
+        architecture = {"heads": heads, "shared": self.shared, "conventions": conventions, "stem_stride": self.stem_stride}
+        affect = heads != "categorical"
         card = self.own_card(title="MobileNetV2, trained here", architecture=architecture, affect=affect)
-        self._adopt(card, dict.fromkeys(TASKS, tensors))
+        self._adopt(card, dict.fromkeys(TASKS, tensors), [Path(self.backbone_weights)] if self.backbone_weights else [])
 
     def add_affect(self, shared: bool | None = None) -> None:
         """Makes a regressor of the classifier in use: a fresh last layer, everything before it as it is.
@@ -163,15 +164,15 @@ class MobileNetV2Learner(HeadLearner):
             towers[head] = tensors
         heads = "both" if len(towers) == 2 else next(iter(towers))
         title, affect = f"MobileNetV2 from {', '.join(file.name for file in files)}", heads != "categorical"
-        self._adopt(CARD.with_(title=title, architecture={**CARD.architecture, "heads": heads}, affect=affect, scores={}), towers)
+        self._adopt(CARD.with_(title=title, architecture={**CARD.architecture, "heads": heads}, affect=affect, scores={}), towers, files)
 
-    def _adopt(self, card: ModelCard, towers: Mapping[str, Mapping[str, torch.Tensor]]) -> None:
-        """Uses the network of a card, with the tensors given for each tower's first head; the rest is fresh."""
+    def _adopt(self, card: ModelCard, towers: Mapping[str, Mapping[str, torch.Tensor]], files: Sequence[Path]) -> None:
+        """Uses the network of a card, with the tensors from files given for each tower's first head; the rest is fresh."""
         model: MobileNetV2 = self._fresh(card, self.seed)  # type: ignore[assignment]  # as in add_affect
         for tower in model.parts():
             tower.load_state_dict({**tower.state_dict(), **towers[next(iter(tower.heads))]})
         self.card = card
-        self._use(model)
+        self._use(model, files=files)
 
     def download(self, path: str | Path | None = None, mode: str = "pretrained", url: str | None = None) -> Path:
         """Fetches the published Keras files and returns their folder.

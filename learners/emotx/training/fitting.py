@@ -49,6 +49,7 @@ def train(
     logging_path: str | Path = "",
     progress: bool = False,
     card: ModelCard | None = None,
+    start: str = "",
 ) -> list[dict[str, Any]]:
     """Trains a network; it holds the state that ``keep`` names afterwards.
 
@@ -62,6 +63,7 @@ def train(
             that was interrupted is continued exactly. Empty: nothing is written.
         progress: Log the progress.
         card: Of the network, for the weights of the best epochs; None writes none.
+        start: What tells apart the weights that the network comes with; empty where they follow from the seed.
 
     Returns:
         A row per epoch: ``loss`` and ``val_loss``, ``lr``, and ``map_<level>``, ``f1_<level>``, ``precision_<level>`` and
@@ -91,7 +93,7 @@ def train(
         device=device,
         logging_path=logging_path,
         progress=progress,
-        fingerprint=fingerprint(settings, train, val),
+        fingerprint=fingerprint(settings, train, val) | {"start": start},
         also=published_log(settings, folder, measuring.first_loss) if settings.wandb.logging else (),
     )
     if best is not None:

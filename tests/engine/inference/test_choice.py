@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from emotion_perception.engine.errors import UsageError
 from emotion_perception.engine.inference import OnnxBackend, choice
@@ -104,6 +105,15 @@ def test_onnxruntime_exports_where_that_was_not_done_and_torch_never_does(made, 
     assert made("torch").tune() == "torch cpu"
 
 
+def test_loading_a_folder_again_undoes_what_was_trained_since(made, weights: Path) -> None:
+    learner = made("onnxruntime")
+    before = learner.model.base.conv1.weight.detach().clone()
+    with torch.no_grad():
+        learner.model.base.conv1.weight += 1.0
+    learner.load(weights)
+    assert torch.equal(learner.model.base.conv1.weight, before)
+
+
 def test_an_exported_folder_is_run_without_torch(made, tmp_path: Path) -> None:
     learner = made("torch")
     learner.temp_path = tmp_path / "temp"
@@ -146,5 +156,5 @@ def test_notes_that_cannot_be_read_are_measured_anew(made, cache: Path, monkeypa
 
 
 def test_an_unknown_back_end_is_refused() -> None:
-    with pytest.raises(UsageError, match="backend is 'tensorflow', expected one of auto, torch, onnxruntime"):
+    with pytest.raises(UsageError, match="backend is 'tensorflow', expected one of auto, torch, torch_bf16, onnxruntime"):
         FacialEmotionLearner(backend="tensorflow")
