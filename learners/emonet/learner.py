@@ -97,7 +97,12 @@ class EmoNetLearner(HeadLearner):
         self._adopt(card, {"affect": self.affect, "width": self.width}, tensors, "channel" if self.mean == "auto" else self.mean, files)
 
     def _adopt(
-        self, card: ModelCard, architecture: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], mean: str | Path, files: Sequence[Path] = ()
+        self,
+        card: ModelCard,
+        architecture: Mapping[str, Any],
+        tensors: Mapping[str, torch.Tensor],
+        mean: str | Path,
+        files: Sequence[Path] = (),
     ) -> None:
         """Uses the network of a card with the tensors given, from files, and a mean; the rest is fresh."""
         import torch
