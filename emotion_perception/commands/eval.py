@@ -96,6 +96,8 @@ def run(
         stack.enter_context(waiting(f"measuring {learner} on {len(pictures)} pictures"))
         scores = model.eval(pictures)
         if writer is not None:
+            if not kept:
+                raise UsageError(f"--rows: eval of {learner!r} does not go over the pictures by outputs_over; leave --rows out")
             writer.write(rows_of(model.emotions(kept[-1]), pictures))
     if rows is not None:
         note(f"wrote {rows}")

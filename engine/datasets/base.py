@@ -6,7 +6,7 @@ import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from emotion_perception.engine.data import Image
 from emotion_perception.engine.errors import DatasetError
 from emotion_perception.engine.labels import LabelSet
 from emotion_perception.engine.target import Category
+
+if TYPE_CHECKING:
+    from emotion_perception.engine.cards import ModelCard
 
 Pixels = NDArray[np.uint8]
 
@@ -159,6 +162,14 @@ class EmotionDataset(DatasetIterator):
     def crop_scale(self, index: int) -> float:
         """Returns the side of a picture in units of the longer side of the face's box, as `CropSpec.scale` counts; 1 = a tight one."""
         return 1.0
+
+    def as_cropped(self, index: int, card: ModelCard) -> Pixels:
+        """Returns a picture as the crop that a card asks for would show it; as it is where that is what it shows."""
+        from emotion_perception.engine.training.augment import plain
+
+        picture = self.picture(index)
+        zoom = card.crop.scale / self.crop_scale(index) if card.crop else 1.0
+        return picture if zoom == 1.0 else plain(picture, card.input.height, zoom, card.input.interpolation)
 
     def __len__(self) -> int:
         """Returns the number of pictures."""

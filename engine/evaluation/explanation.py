@@ -94,7 +94,7 @@ def explain(learner: Learner, picture: NDArray[np.uint8]) -> Explanation:
         UsageError: The learner's network does not have the two methods.
         MissingDependencyError: captum is not installed.
     """
-    from emotion_perception.engine.vision.crops import network_input, resized
+    from emotion_perception.engine.vision.crops import resized
 
     try:
         from captum.attr import LayerGradCam
@@ -107,7 +107,7 @@ def explain(learner: Learner, picture: NDArray[np.uint8]) -> Explanation:
         missing = f"{type(model).__name__}, the network of {learner.name}, has no last_conv and from_last_conv"
         raise UsageError(f"{missing}; give it both to have it explained, see engine/evaluation/explanation.py")
     spec, labels = learner.card.input, learner.card.label_set
-    x = network_input([picture], spec)
+    (x,) = learner.inputs([picture])
     model.eval()
     device = next(model.parameters()).device
     with torch.no_grad():

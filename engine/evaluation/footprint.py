@@ -78,17 +78,15 @@ def main() -> None:
 
     import numpy as np
 
-    from emotion_perception.engine.vision.crops import network_input
-
     pictures = np.load(job["pictures"])
-    run(network_input(pictures[:1], learner.card.input))
+    run(*learner.inputs(pictures[:1]))
     first_answer_s = time.monotonic() - job["started_s"]
     torch = "torch" in sys.modules
 
     def most_mb(batches: Sequence[int]) -> float | None:
         for batch in batches:
             for _ in range(_CALLS):
-                run(network_input(pictures[:batch], learner.card.input))
+                run(*learner.inputs(pictures[:batch]))
         return _memory_mb("VmHWM")
 
     seen = {"first_answer_s": first_answer_s, "torch": torch, "loaded_mb": loaded_mb, "one_mb": most_mb([1])}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emotion_perception.engine.datasets.base import EmotionDataset, Pixels, Targets
+from emotion_perception.engine.datasets.base import EmotionDataset, Targets
 from emotion_perception.engine.errors import DatasetError, UsageError
 from emotion_perception.engine.evaluation.metrics import affect_metrics, classification_metrics
 from emotion_perception.engine.labels import LabelSet
@@ -50,8 +50,6 @@ def outputs_over(learner: Learner, dataset: EmotionDataset) -> dict[str, FloatAr
         DatasetError: The data set is empty.
         UsageError: The data set counts in another label set.
     """
-    from emotion_perception.engine.vision.crops import network_input
-
     labels = learner.card.label_set
     if not isinstance(dataset, EmotionDataset):
         raise UsageError(f"eval takes an EmotionDataset, got {type(dataset).__name__}; open one with open_dataset")
@@ -62,7 +60,7 @@ def outputs_over(learner: Learner, dataset: EmotionDataset) -> dict[str, FloatAr
     parts: dict[str, list[FloatArray]] = {}
     for start in range(0, len(dataset), learner.batch_size):
         numbers = range(start, min(start + learner.batch_size, len(dataset)))
-        x = network_input([_as_seen(learner, dataset, number) for number in numbers], learner.card.input)
+        x = learner.inputs([dataset.as_cropped(number, learner.card) for number in numbers])
         for name, values in learner.outputs(x).items():
             parts.setdefault(name, []).append(values)
     outputs = {name: np.concatenate(values) for name, values in parts.items()}
@@ -158,12 +156,3 @@ def row_columns(labels: LabelSet) -> dict[str, type]:
     columns: dict[str, type] = {"name": str, "video": str, "frame": int, "label": str, "emotion": str}
     columns |= dict.fromkeys(("confidence", "valence", "arousal"), float)
     return columns | {column_of(word): float for word in labels}
-
-
-def _as_seen(learner: Learner, dataset: EmotionDataset, number: int) -> Pixels:
-    """Returns a picture as the learner's own crop would show it."""
-    from emotion_perception.engine.training.augment import plain
-
-    picture = dataset.picture(number)
-    zoom = learner.card.crop.scale / dataset.crop_scale(number) if learner.card.crop else 1.0
-    return picture if zoom == 1.0 else plain(picture, learner.card.input.height, zoom)

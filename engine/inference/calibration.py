@@ -91,7 +91,7 @@ def _opened(card: ModelCard, given: Any) -> tuple[str, int, Callable[[int], Any]
     """Returns what to call the given samples, how many there are, and a function that reads one as `Learner.infer` takes it."""
     if isinstance(given, EmotionDataset):
         dataset = given
-        return repr(dataset), len(dataset), lambda number: _as_cropped(card, dataset, number)
+        return repr(dataset), len(dataset), lambda number: dataset.as_cropped(number, card)
     if isinstance(given, DatasetIterator):
         samples = given
         return repr(samples), len(samples), lambda number: samples[number][0]
@@ -105,14 +105,6 @@ def _opened(card: ModelCard, given: Any) -> tuple[str, int, Callable[[int], Any]
         return "the list given", len(given), given.__getitem__
     kinds = "a data set or a list of clips" if card.perceives == "clip" else "an EmotionDataset, a folder or a list of pictures"
     raise UsageError(f"calibration is a {type(given).__name__}, expected {kinds}")
-
-
-def _as_cropped(card: ModelCard, dataset: EmotionDataset, number: int) -> NDArray[np.uint8]:
-    """Returns a picture of a data set as the model's own crop would show it."""
-    from emotion_perception.engine.training.augment import plain
-
-    picture = dataset.picture(number)
-    return picture if card.crop is None else plain(picture, card.input.height, card.crop.scale / dataset.crop_scale(number))
 
 
 def _variants(card: ModelCard) -> tuple[list[NDArray[np.uint8]], list[NDArray[np.uint8]]]:
