@@ -87,6 +87,18 @@ def test_no_learner_imports_another_or_a_node(root: Path) -> None:
     assert wrong == set()
 
 
+def test_commands_and_nodes_find_learners_by_their_names(root: Path) -> None:
+    # Two commands are EmoTx's own; the package offers ESR's class under its published name, imported on first use.
+    own = {f"{PACKAGE}/commands/timeline.py", f"{PACKAGE}/commands/features.py", f"{PACKAGE}/__init__.py"}
+    wrong = {
+        (path, name)
+        for file in python_files(root, PACKAGE, "ros2_nodes", "launch")
+        for name in imports(root, file)
+        if below(name, f"{PACKAGE}.learners") and (path := file.relative_to(root).as_posix()) not in own
+    }
+    assert wrong == set()
+
+
 def test_ros_is_imported_only_where_it_may_be(root: Path) -> None:
     wrong = {
         (path, name)

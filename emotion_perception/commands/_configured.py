@@ -48,8 +48,8 @@ def check_kind(cls: type[Learner], kinds: Sequence[str]) -> None:
     from emotion_perception.engine.errors import unknown_name
 
     for kind in kinds:
-        if kind != "moviegraphs":
-            raise unknown_name(f"data set of {cls.card.learner}", kind, ["moviegraphs"])
+        if cls.settings_class is not None and kind != cls.settings_class.data_set:
+            raise unknown_name(f"data set of {cls.card.learner}", kind, [cls.settings_class.data_set])
 
 
 def split_named(split: str | None, default: str) -> str:

@@ -67,7 +67,7 @@ def run(
     from emotion_perception.engine.rows import RowWriter
 
     cls = learner_class(learner)
-    sized = {} if batch_size is None else {"batch_size": batch_size}
+    sized: dict[str, Any] = {} if batch_size is None else {"batch_size": batch_size}
     if cls.settings_class is not None:
         refuse(cls, {"crop-scale": crop_scale, "rows": rows})
         check_kind(cls, [dataset] if dataset else [])
@@ -77,7 +77,8 @@ def run(
         clips = model.settings.open(part)  # as the weights want them
         with waiting(f"measuring {learner} on {len(clips)} clips"):
             scores = model.eval(clips)
-        _show({"learner": learner, "dataset": "moviegraphs", "split": part}, scores, f"{model.card.title} on {part}", report, json)
+        facts: dict[str, Any] = {"learner": learner, "dataset": cls.settings_class.data_set, "split": part}
+        _show(facts, scores, f"{model.card.title} on {part}", report, json)
         list_skipped(clips.skipped)
         return
     if dataset is None or data is None:

@@ -143,8 +143,8 @@ def prepare(
             for wanted in dict.fromkeys((None, confidence)):
                 found.append(Variant(learner, str(folder), backend, precision, wanted, device))
     if all(variant.backend == REFERENCE for variant in found):
-        known = f"torch computes in {' and '.join(_TORCH_PRECISIONS)}, onnxruntime in {', '.join(PRECISIONS)}"
-        raise UsageError(f"nothing to measure: {known}; got {', '.join(backends)} and {', '.join(precisions)}")
+        there = f"torch computes in {' and '.join(_TORCH_PRECISIONS)}, onnxruntime in {', '.join(PRECISIONS)}"
+        raise UsageError(f"nothing to measure: {there}; got {', '.join(backends)} and {', '.join(precisions)}")
     return found
 
 

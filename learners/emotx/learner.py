@@ -53,7 +53,7 @@ class EmoTxLearner(Learner):
         """
         known = {field.name for field in fields(Settings)}
         self.settings = (settings or Settings()).with_(**{name: value for name, value in options.items() if name in known})
-        usual = {"batch_size": self.settings.batch_size, "device_ind": (self.settings.gpu_id,)}
+        usual: dict[str, Any] = {"batch_size": self.settings.batch_size, "device_ind": (self.settings.gpu_id,)}
         super().__init__(**usual | {name: value for name, value in options.items() if name not in known})
 
     # ---- the network --------------------------------------------------------------------------------------------------

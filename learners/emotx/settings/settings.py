@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from emotion_perception.engine.errors import UsageError, unknown_name
 from emotion_perception.engine.labels import LabelSet, label_set
@@ -89,6 +89,8 @@ class Settings:
 
     ``config/emotx_training.yaml`` explains each of them.
     """
+
+    data_set: ClassVar[str] = "moviegraphs"
 
     data_path: str | None = None
     resource_path: str | None = None
