@@ -20,7 +20,7 @@ from emotion_perception.engine.vision.opencv import opencv
 
 logger = logging.getLogger(__name__)
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm"})
 
 # First bytes of a format, and last bytes of a whole file of it.
 _ENDS = ((b"\xff\xd8\xff", b"\xff\xd9"), (b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"))
@@ -62,22 +62,19 @@ class Files:
             raise InputError(f"cannot read {name!r} in {str(self.path)!r}: {getattr(error, 'strerror', None) or error}") from None
 
     def is_whole(self, name: str) -> bool:
-        """Judges whether a file is a whole picture; the usual formats are judged by their ends, without decoding.
+        """Judges whether a file is a whole picture that `decode` reads.
 
-        OpenCV does not tell: it fills what is missing of a truncated JPEG with grey.
+        OpenCV alone does not tell: it fills what is missing of a truncated JPEG with grey. The usual formats are whole by their ends.
         """
         try:
-            if self._folder:
-                with (self.path / name).open("rb") as file:
-                    head = file.read(8)
-                    file.seek(-min(8, file.seek(0, os.SEEK_END)), os.SEEK_END)
-                    tail = file.read()
-            else:
-                data = self.read(name)
-                head, tail = data[:8], data[-8:]
-            return any(head.startswith(first) and tail.endswith(last) for first, last in _ENDS) or _is_whole(self.read(name))
-        except (OSError, InputError):
+            data = self.read(name)
+        except InputError:
             return False
+        if not any(data.startswith(first) and data.endswith(last) for first, last in _ENDS) and not _is_whole(data):
+            return False
+        cv2 = opencv("reading pictures")
+        # An eighth of a JPEG takes a third of the time and fails where the whole would; other formats have no such short cut.
+        return _decoded(data, cv2.IMREAD_REDUCED_COLOR_8 if data.startswith(_ENDS[0][0]) else cv2.IMREAD_COLOR) is not None
 
     def _zip(self) -> zipfile.ZipFile:
         # A fork shares the file position with its parent, so a handle is good only in the process that opened it.
@@ -107,10 +104,19 @@ def decode(data: bytes, name: str, grey: bool = False) -> Pixels:
         InputError: Empty, or not a picture.
     """
     cv2 = opencv("reading pictures")
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR) if data else None
+    pixels = _decoded(data, cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR)
     if pixels is None:
         raise InputError(f"{name!r} is not a picture that can be read; remove it or fetch it again")
     return np.asarray(pixels if grey else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def _decoded(data: bytes, flags: int) -> Pixels | None:
+    """Returns what OpenCV makes of a picture, None where it cannot read it."""
+    cv2 = opencv("reading pictures")
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+    except cv2.error:  # what it makes of sides beyond its limits
+        return None
 
 
 def _is_whole(data: bytes) -> bool:
@@ -119,7 +125,7 @@ def _is_whole(data: bytes) -> bool:
     try:
         with PillowImage.open(BytesIO(data)) as picture:
             picture.load()
-    except (OSError, SyntaxError, ValueError, EOFError, PillowImage.DecompressionBombError):
+    except Exception:  # of any kind: a damaged file leads Pillow's decoders anywhere
         return False
     return True
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import PurePosixPath
 
-# <source>_<alteration>: a source ends in a digit (1604, train_00001, S010_004_00000017), an alteration begins with a small letter.
-_COPY = re.compile(r"(.*?\d)_[a-z][a-z0-9_]*")
+# <source>_<alteration>: a source ends in a digit (1604, train_00001, S010_004_00000017), an alteration is words of small letters.
+_COPY = re.compile(r"(.*?\d)_[a-z]+(_[a-z]+)*")
 # A folder of altered copies is called after the folder of their sources.
 _COPIES_FOLDER = re.compile(r"[-_ ]augmented$", re.IGNORECASE)
 

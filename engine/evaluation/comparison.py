@@ -66,7 +66,7 @@ class Run:
         """Returns the epoch to be judged at.
 
         Args:
-            at: ``best``, ``last`` or the number of an epoch, from 1.
+            at: ``best`` (of the last stage, where there are several), ``last`` or the number of an epoch, from 1.
             by: What ``best`` is measured by; what the run itself was watched by if None.
 
         Raises:
@@ -83,6 +83,8 @@ class Run:
         if not rows:
             known = {key for row in self.history for key, value in row.items() if _is_number(value)}
             raise unknown_name(f"number in the history of {str(self.folder)!r}:", name, known)
+        # Every stage began with the best state of the one before; what the run holds is of the last stage with the number.
+        rows = [row for row in rows if row.get("stage") == rows[-1].get("stage")]
         sign = -1.0 if any(word in name for word in _LOWER_IS_BETTER) else 1.0
         return max(reversed(rows), key=lambda row: sign * row[name])  # of equals the last, as training keeps it
 

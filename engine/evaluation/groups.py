@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emotion_perception.engine.datasets.base import EmotionDataset
+from emotion_perception.engine.datasets.catalogue import UNKNOWN
 from emotion_perception.engine.datasets.tables import read_lines
 from emotion_perception.engine.errors import DatasetError, UsageError, unknown_name
 
@@ -65,7 +66,7 @@ def read_groups(table: str | Path, dataset: EmotionDataset, by: Sequence[str] = 
 
     Args:
         table: A CSV file with a header and a row per picture: a column that names the picture, and a column per attribute. Where two rows
-            about a picture disagree, its group is not stated.
+            about a picture disagree, its group is not stated; nor is one that the table calls ``unclassified``, as a catalogue does.
         dataset: Whose pictures are asked for. A name in the table may have fewer folders, or more, in front of it than the data set's.
         by: The attributes to read; every column but the key if empty.
         key: Column with the pictures' names; the first one if None. A column ``index`` holds numbers in the data set, from 0, instead.
@@ -88,7 +89,8 @@ def read_groups(table: str | Path, dataset: EmotionDataset, by: Sequence[str] = 
             raise unknown_name(f"attribute in {str(path)!r}", name, [column for column in header if column != key])
     if not attributes:
         raise DatasetError(f"table {str(path)!r} has only the column {key!r}; expected a column per attribute beside it, e.g. gender")
-    by_key = _by_key(rows, key, path)
+    stated = [(line, {name: "" if name != key and cell == UNKNOWN else cell for name, cell in row.items()}) for line, row in rows]
+    by_key = _by_key(stated, key, path)
     found = _numbered(by_key, dataset, path) if key == NUMBER_COLUMN else _named(by_key, dataset, path)
     missing = sum(row is None for row in found)
     if missing == len(found):
@@ -97,7 +99,8 @@ def read_groups(table: str | Path, dataset: EmotionDataset, by: Sequence[str] = 
     values = {name: np.array(["" if row is None else row[name] for row in found], dtype=np.str_) for name in attributes}
     for name, groups in values.items():
         if not (groups != "").any():
-            raise DatasetError(f"column {name!r} of {str(path)!r} is empty for all {len(found)} pictures; leave it out, or fill it in")
+            column = f"column {name!r} of {str(path)!r}"
+            raise DatasetError(f"{column} states the group of none of {len(found)} pictures; leave it out, or fill it in")
     every = {name: {row[name] for _, row in by_key.values()} - {""} for name in attributes}
     absent = {name: tuple(in_order(every[name] - set(values[name].tolist()))) for name in attributes}
     return Groups(values, absent, missing)

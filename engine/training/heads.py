@@ -152,16 +152,19 @@ def soft_cross_entropy(logits: Tensor, soft: Tensor, weights: Tensor | None = No
     Args:
         logits: Of any float type.
         soft: ``(n, classes)``.
-        weights: ``(classes,)``; the mean is then weighted by them, as torch's own cross entropy does.
+        weights: ``(classes,)``, above 0; the mean is then weighted by them, as torch's own cross entropy does.
     """
     weighted = soft if weights is None else soft * weights
     return -(weighted * log_softmax(logits.float(), dim=1)).sum() / weighted.sum()
 
 
 def class_weights(soft: NDArray[np.float32]) -> Tensor:
-    """Returns n / (classes x count) of every class, ``(classes,)`` float32, from soft labels ``(n, classes)``; 0 for one without labels."""
+    """Returns n / (classes x count) of every class, ``(classes,)`` float32, from soft labels ``(n, classes)``.
+
+    A class without labels has 1: it weighs in validation only, where the loss over pictures that all weigh nothing would be 0 / 0.
+    """
     counts = soft.sum(axis=0, dtype=np.float64)
-    return torch.from_numpy(np.divide(soft.sum(), len(counts) * counts, out=np.zeros_like(counts), where=counts > 0)).float()
+    return torch.from_numpy(np.divide(soft.sum(), len(counts) * counts, out=np.ones_like(counts), where=counts > 0)).float()
 
 
 def dropped(hidden: Tensor, share: float, generator: torch.Generator) -> Tensor:

@@ -7,6 +7,7 @@ index), so a checkpoint needs no state of random generators, and a resumed run e
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -200,7 +201,7 @@ class Trainer:
 
     def _keep_best(self, score: float) -> None:
         self.at.worse += 1
-        if self.at.best_score is None or score >= self.at.best_score:
+        if math.isfinite(score) and (self.at.best_score is None or score >= self.at.best_score):
             self.at.worse, self.at.best_score = 0, score
             self.at.best_state = {k: v.detach().cpu().clone() for k, v in self.model.state_dict().items()}
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from emotion_perception.engine.errors import DatasetError
+from emotion_perception.engine.errors import DatasetError, UsageError
 from emotion_perception.engine.training.heads import class_weights, soft_cross_entropy
 from emotion_perception.engine.training.loop import Batch, Stage
 from emotion_perception.engine.training.pictures import Pictures
@@ -57,11 +57,15 @@ def stage(model: Baseline | Enhanced, train: Pictures, val: Pictures | None, rec
 
     Raises:
         DatasetError: No picture has a class or a distribution.
+        UsageError: The enhanced network would learn from single pictures.
     """
     numbers = train.labelled
     if not len(numbers):
         raise DatasetError(f"{train.dataset!r} has no picture with a class or a distribution; give a data set that has some")
     baseline = isinstance(model, Baseline)
+    if not baseline and min(len(numbers), train.batch_size) < 2:
+        given = f"got {len(numbers)} with a class, batch_size {train.batch_size}"
+        raise UsageError(f"{given}; batch norm learns from two pictures at a time or more: give more, or a larger batch_size")
     weights = class_weights(train.soft[numbers])
     in_loss = weights.to(device) if recipe.balance in ("loss", "both") else None
 
@@ -84,7 +88,7 @@ def stage(model: Baseline | Enhanced, train: Pictures, val: Pictures | None, rec
         return random.choice(numbers, len(numbers), p=wanted / wanted.sum())
 
     def validate() -> dict[str, float]:
-        if val is None:
+        if val is None or not len(val.labelled):
             return {}
         model.eval()
         judged = val.labelled

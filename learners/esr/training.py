@@ -300,7 +300,7 @@ def _settle_and_validate(
     model: ESR, train: Pictures, val: Pictures | None, recipe: Recipe, size: int, branches: int, device: torch.device
 ) -> dict[str, float]:
     _settle(model, train, recipe, size, branches, device)
-    if val is None:
+    if val is None or not (val.dataset.targets.index >= 0).any():
         return {}
     judged = np.flatnonzero(val.dataset.targets.index >= 0)
     truth = torch.from_numpy(val.dataset.targets.index[judged])
@@ -311,11 +311,10 @@ def _settle_and_validate(
 
 
 def _validate_affect(model: ESR, val: Pictures | None, size: int, branches: int, device: torch.device, precision: str) -> dict[str, float]:
-    if val is None:
+    if val is None or not len(val.with_affect):
         return {}
-    judged = val.with_affect
-    predicted = outputs_of(model, val, judged, size, branches, device, precision)[1].mean(1).numpy()
-    return affect_errors(predicted, val.affect[judged])
+    predicted = outputs_of(model, val, val.with_affect, size, branches, device, precision)[1].mean(1).numpy()
+    return affect_errors(predicted, val.affect[val.with_affect])
 
 
 def _accuracy(logits: Tensor, soft: Tensor) -> float:

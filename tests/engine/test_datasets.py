@@ -13,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image as PillowImage
 
 from emotion_perception.engine.data import Image
 from emotion_perception.engine.datasets import (
@@ -326,6 +327,32 @@ def test_broken_pictures_are_left_out_with_one_warning(class_folders: Path, capl
         file.write_bytes(b"")
     with pytest.raises(DatasetError, match="no usable picture"):
         ImageFolder(class_folders)
+
+
+@pytest.mark.parametrize("kind", [".png", ".jpg", ".bmp", ".webp", ".tiff"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_what_was_not_left_out_can_be_read(tmp_path: Path, kind: str, packed: bool) -> None:
+    random = np.random.default_rng(0)
+    whole = cv2.imencode(kind, random.integers(0, 256, (24, 24, 3), np.uint8))[1].tobytes()
+    folder = tmp_path / "faces" / "fear"
+    folder.mkdir(parents=True)
+    for number in range(60):
+        damaged = bytearray(whole)
+        damaged[int(random.integers(len(whole) if number % 2 else 200))] ^= int(random.integers(1, 256))
+        (folder / f"{number}{kind}").write_bytes(damaged)
+    (folder / f"whole{kind}").write_bytes(whole)
+    (folder / f"tiny{kind}").write_bytes(png(RED, 3, kind))
+    data = ImageFolder(shutil.make_archive(str(tmp_path / "packed"), "zip", folder.parent) if packed else folder.parent)
+    assert all(data.picture(i).ndim == 3 for i in range(len(data)))
+    assert {f"whole{kind}", f"tiny{kind}"} <= {Path(name).name for name in data.names}
+    assert data.skipped > 0
+
+
+def test_formats_that_only_pillow_reads_are_left_out(class_folders: Path) -> None:
+    values = PillowImage.fromarray(np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8))
+    values.save(class_folders / "fear" / "float.tiff")
+    PillowImage.new("RGB", (8, 8)).save(class_folders / "fear" / "other.png", "TGA")
+    assert ImageFolder(class_folders).skipped == 2
 
 
 def test_a_picture_that_breaks_later_is_named(class_folders: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from emotion_perception.engine.datasets import EmotionDataset, Targets, alter, find_leaks, open_dataset, split_by_source
+from emotion_perception.engine.datasets.alterations import ALTERATIONS
 from emotion_perception.engine.datasets.leaks import copies_within, hashes, nearest_copies, perceptual_hash
 from emotion_perception.engine.datasets.sources import source_of
 from emotion_perception.engine.datasets.splitting import source_groups
@@ -54,10 +55,18 @@ def drawn(seeds: list[int], sources: list[str] | None = None) -> Drawn:
         ("S010_004_00000017_heavy_hair.png", "S010_004_00000017"),
         ("anna_smith_0001.jpg", "anna_smith_0001"),
         ("portrait.png", "portrait"),
+        ("cam1_frame0001.png", "cam1_frame0001"),
+        ("cam1_frame0001_dark.png", "cam1_frame0001"),
+        ("batch1_img5.png", "batch1_img5"),
     ],
 )
 def test_a_copy_is_known_by_its_name(name: str, source: str) -> None:
     assert source_of(name) == source
+
+
+@pytest.mark.parametrize("alteration", ALTERATIONS)
+def test_every_alteration_is_known_by_its_name(alteration: str) -> None:
+    assert source_of(f"faces/train_00001_{alteration}.png") == "faces/train_00001"
 
 
 def test_the_published_split_leaks_seventy_percent(test_data: Path) -> None:

@@ -43,6 +43,17 @@ def test_every_run_is_judged_at_the_same_kind_of_epoch(run) -> None:
     assert best["metrics"] == ["val_map_scene", "val_map_gm"]
 
 
+def test_the_best_epoch_is_one_that_the_run_still_holds(run) -> None:
+    staged = run("staged", [0.4, 0.3, 0.35, 0.2])
+    rows = [json.loads(line) for line in (staged / "history.jsonl").read_text().splitlines()]
+    stages = ["branch 1", "branch 2", "branch 2", "affect"]
+    rows = [row | {"stage": stage} for row, stage in zip(rows, stages, strict=True)]
+    del rows[-1]["val_map_gm"]  # the stage that leaves the classes as they are does not measure them
+    (staged / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert compare([staged], metrics=["val_map_gm"])["kinds"][0]["runs"][0]["epoch"] == 3
+    assert compare([staged], by="val_loss", metrics=["val_loss"])["kinds"][0]["runs"][0]["epoch"] == 4
+
+
 def test_the_best_epoch_can_be_chosen_by_another_number(run) -> None:
     one = run("one", [0.3, 0.4, 0.2], other=[0.9, 0.1, 0.2])
     assert compare([one], by="val_map_scene")["kinds"][0]["runs"][0]["epoch"] == 1

@@ -1,19 +1,22 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from emotion_perception.engine.datasets import Targets
+from emotion_perception.engine.datasets.catalogue import UNKNOWN, write_catalogue
 from emotion_perception.engine.errors import EmotionPerceptionError, InputError, UsageError
-from emotion_perception.engine.evaluation.groups import Groups
+from emotion_perception.engine.evaluation.groups import Groups, read_groups
 from emotion_perception.engine.evaluation.limits import Limit
 from emotion_perception.engine.evaluation.metrics import classification_metrics
 from emotion_perception.engine.evaluation.resampling import interval, resample
 from emotion_perception.engine.labels import AFFECTNET8, LabelSet
 from emotion_perception.engine.target import Emotions
+from emotion_perception.engine.testing import DrawnFaces
 
 pytest.importorskip("fairlearn", reason="fairlearn is not installed; it comes with the extra 'fairness'")
 from emotion_perception.engine.evaluation.fairness import audit, summary
@@ -62,6 +65,16 @@ def test_a_case_counted_by_hand() -> None:
     assert result["passed"] is None
     assert "worst group B with 0.500" in summary(result, "side")
     json.dumps(result, allow_nan=False)
+
+
+def test_pictures_of_unclassified_people_are_not_compared(tmp_path: Path) -> None:
+    emotions, targets, _ = by_hand()  # the second half of them is judged worse
+    pictures = DrawnFaces(TWO, 20, side=8)
+    rows = [{"file": str(n), "gender": ("male" if n % 2 else "female") if n < 10 else UNKNOWN} for n in range(20)]
+    known = read_groups(write_catalogue(tmp_path / "labels.csv", rows), pictures, ["gender"])
+    found = audit(emotions, targets, known, min_count=2, replicates=20)["attributes"]["gender"]
+    assert (list(found["groups"]), found["not_stated"]) == (["female", "male"], 10)
+    assert found["worst_group"]["group"] in ("female", "male")
 
 
 def test_criteria_are_those_of_fairlearn() -> None:

@@ -72,7 +72,7 @@ def test_a_column_of_numbers_is_called_index(tmp_path: Path) -> None:
         ("file,gender\na,Female\n", {"by": ["file"]}, "unknown attribute"),
         ("file,gender\na,Female\n", {"key": "flie"}, "unknown column of .* 'flie'; did you mean 'file'"),
         ("file,gender\nb,Female\n", {}, "none of the 1 pictures has a row in .*: the first picture is 'a', the first file 'b'"),
-        ("file,gender\na,\nb,Female\n", {}, "column 'gender' of .* is empty for all 1 pictures"),
+        ("file,gender\na,\nb,Female\n", {}, "column 'gender' of .* states the group of none of 1 pictures"),
         ("file\na\n", {}, "has only the column 'file'"),
         ("file,gender\n", {}, "has no rows"),
         ("", {}, "has no rows"),
@@ -83,6 +83,18 @@ def test_bad_tables_are_one_line(tmp_path: Path, text: str, options: dict, words
     with pytest.raises(EmotionPerceptionError, match=words) as caught:
         read_groups(table(tmp_path, text), Named("a"), **options)
     assert "\n" not in str(caught.value)
+
+
+def test_what_a_catalogue_does_not_know_is_no_group(tmp_path: Path) -> None:
+    file = table(tmp_path, "file,gender,race\na,unclassified,Asian\nb,Male,White\nc,Male,unclassified\nd,Other,unclassified\n")
+    groups = read_groups(file, Named("a", "b", "c"))
+    assert {name: values.tolist() for name, values in groups.crossed().values.items()} == {
+        "gender": ["", "Male", "Male"],
+        "race": ["Asian", "White", ""],
+        "gender x race": ["", "Male x White", ""],
+    }
+    assert groups.absent == {"gender": ("Other",), "race": ()}
+    assert read_groups(table(tmp_path, "file,gender\nunclassified,Male\n"), Named("unclassified")).without_row == 0
 
 
 def test_rows_that_disagree_about_a_picture_state_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -121,7 +121,7 @@ def test_weighted_soft_cross_entropy_is_torchs_own_for_single_classes():
 
 def test_balanced_weights_are_n_by_classes_times_count():
     soft = np.eye(4, dtype=np.float32)[[0, 0, 0, 1, 2, 2]]
-    assert class_weights(soft).tolist() == pytest.approx([6 / (4 * 3), 6 / 4, 6 / (4 * 2), 0.0])
+    assert class_weights(soft).tolist() == pytest.approx([6 / (4 * 3), 6 / 4, 6 / (4 * 2), 1.0])
 
 
 def test_dropout_is_decided_by_the_generator_alone_and_keeps_the_mean():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import resource
 import signal
 import subprocess
@@ -109,6 +110,20 @@ def test_higher_is_better_turns_the_comparison_and_a_tie_goes_to_the_later_state
     stage = run.stage(epochs=4, higher_is_better=True, validate=lambda: (states.append(run.state()), measure())[1])
     run.trainer([stage]).run()
     assert_same(run.state(), states[2])
+
+
+def test_a_score_that_is_no_number_is_never_the_best(small):
+    run = small()
+    run.scores = [math.nan, 3.0, -math.inf, 2.0, math.nan]
+    states = []
+    validate = run.validate
+
+    def noted():
+        states.append(run.state())
+        return validate()
+
+    run.trainer([run.stage(epochs=5, validate=noted)]).run()
+    assert all(torch.equal(states[3][name], value) for name, value in run.state().items())
 
 
 def test_the_next_stage_starts_from_the_best_state_of_the_one_before(small):

@@ -125,6 +125,12 @@ def test_without_any_change_the_picture_is_only_scaled():
     assert np.abs(larger[1:-1, 1:-1]).max() <= 1  # the outermost pixels lie half beyond the picture
 
 
+@pytest.mark.parametrize("zoom", [1.0, 0.6])
+def test_a_picture_much_larger_than_the_result_is_as_smooth_as_at_inference(zoom):
+    noise = np.random.default_rng(0).integers(0, 256, (400, 400), np.uint8)
+    assert float(STILL(noise, 48, (0, 0, 0), zoom).std()) < 1.5 * float(plain(noise, 48, zoom).std())
+
+
 def still(**changes) -> Augmentation:
     return Augmentation(**{**vars(STILL), **changes})
 

@@ -90,6 +90,23 @@ def test_the_best_state_is_restored_and_training_ends_in_time(tmp_path):
     assert -np.log(judged[np.arange(8), valid.targets.index]).mean() == pytest.approx(losses[best], rel=1e-3)
 
 
+@pytest.mark.parametrize(("pictures", "batch_size"), [(8, 1), (1, 8)])
+def test_batch_norm_refuses_single_pictures_before_it_begins(pictures, batch_size):
+    learner = EmoTorchLearner(device="cpu", batch_size=batch_size, max_training_epoch=1, copies=0.0)
+    with pytest.raises(UsageError, match=rf"got {pictures} with a class, batch_size {batch_size}; batch norm learns from two"):
+        learner.fit(DrawnFaces(EMOTORCH4, pictures))
+    EmoTorchLearner(network="baseline", device="cpu", batch_size=1, max_training_epoch=1, copies=0.0).fit(DrawnFaces(EMOTORCH4, 2))
+
+
+def test_validation_data_without_a_class_or_of_other_classes_than_the_training_data():
+    train, valid = DrawnFaces(EMOTORCH4, 8), DrawnFaces(EMOTORCH4, 4)
+    train.targets, valid.targets = Targets(np.arange(8) % 2), Targets(np.full(4, -1))
+    learner = EmoTorchLearner(device="cpu", batch_size=8, max_training_epoch=2, copies=0.0, balance="loss")
+    assert "val_loss" not in learner.fit(train, valid)["history"][-1]
+    valid.targets = Targets(np.full(4, 2))
+    assert all(row["val_loss"] > 0.0 for row in learner.fit(train, valid)["history"])  # NaN is not above 0
+
+
 def test_what_is_on_both_sides_is_refused():
     faces = DrawnFaces(EMOTORCH4, 16)
     copies = AlteredDataset(faces, ("dark",))

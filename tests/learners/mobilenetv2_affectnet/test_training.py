@@ -98,11 +98,20 @@ def test_two_networks_are_trained_one_after_the_other_and_one_network_at_once(da
 
 
 def test_one_task_of_a_network_for_both_leaves_the_other_head(data):
-    learner = MobileNetV2Learner(**SMALL, task="categorical")
+    learner = MobileNetV2Learner(**SMALL)
     learner.init_model()
+    learner.task = "categorical"
     before = {name: value.clone() for name, value in learner.model.state_dict().items()}
     learner.fit(data)
     assert changed(learner, before) == {"0.features", "0.dense", "0.heads.categorical"}
+
+
+@pytest.mark.parametrize("task", ["categorical", "dimensional"])
+def test_a_new_network_has_no_head_that_its_task_does_not_train(data, task):
+    learner = MobileNetV2Learner(**SMALL, heads="both", task=task)
+    learner.fit(data)
+    assert (learner.has_classes, learner.card.affect) == (task == "categorical", task == "dimensional")
+    assert (learner.infer(data.picture(0)).affect is None) == (task == "categorical")
 
 
 def test_the_published_schedule_has_the_published_rates_and_weights(data):
