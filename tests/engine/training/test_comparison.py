@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import ttest_ind
 
 from emotion_perception.engine.errors import DatasetError, UsageError
-from emotion_perception.engine.evaluation.comparison import compare
+from emotion_perception.engine.training.comparison import compare
 
 
 @pytest.fixture

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from emotion_perception.engine.vision.crops import resized
-
 Pixels = NDArray[np.uint8]
 
 
@@ -119,18 +117,3 @@ class Augmentation:
             ramp = np.linspace(-1.0, 1.0, size, dtype=np.float32)
             x *= (1.0 + slope[0] * ramp[:, None] + slope[1] * ramp[None, :])[:, :, None].astype(np.float32)
         return x
-
-
-def plain(picture: Pixels, size: int, zoom: float = 1.0, interpolation: str = "area") -> Pixels:
-    """Returns the central crop of a picture, ``zoom`` times its side, scaled to ``(size, size, 3)``, as inference sees it."""
-    import cv2
-
-    if zoom != 1.0:
-        height, width = picture.shape[:2]
-        top, left = round(height * (1.0 - zoom) / 2.0), round(width * (1.0 - zoom) / 2.0)
-        if zoom > 1.0:
-            picture = cv2.copyMakeBorder(picture, -top, -top, -left, -left, cv2.BORDER_REPLICATE).astype(np.uint8)
-        else:
-            picture = picture[top : height - top, left : width - left]
-    scaled = resized(picture, size, size, interpolation)
-    return np.repeat(scaled[:, :, None], 3, axis=2) if scaled.ndim == 2 else scaled
