@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,8 +42,8 @@ class ClipEmotionNode(EmotionNode["ClipPipeline"]):
         """
         self._finder: Finder | None = None
         self._speech: Any = None
-        # Filled in the executor's thread, emptied in the worker's.
-        self._heard: deque[tuple[str, float | None]] = deque(maxlen=_MOST_WAITING)
+        # Words, stamp and when they came, by the clock that nobody sets. Filled in the executor's thread, emptied in the worker's.
+        self._heard: deque[tuple[str, float | None, float]] = deque(maxlen=_MOST_WAITING)
         self._counts = {"utterances heard": 0, "utterances dropped": 0, "clips judged": 0}
         super().__init__(learner, for_clips(), **options)
 
@@ -105,7 +106,7 @@ class ClipEmotionNode(EmotionNode["ClipPipeline"]):
             return
         self._counts["utterances heard"] += 1
         self._counts["utterances dropped"] += len(self._heard) == _MOST_WAITING
-        self._heard.append((words, stamp_of(said.header) if hasattr(said, "header") else None))
+        self._heard.append((words, stamp_of(said.header) if hasattr(said, "header") else None, time.monotonic()))
 
     # ---- in the worker ------------------------------------------------------------------------------------------------
 
@@ -117,8 +118,7 @@ class ClipEmotionNode(EmotionNode["ClipPipeline"]):
             return
         self._finder.obey(self._pipeline)
         self._pipeline.judge_every_s = self.settings["judge_every_s"]
-        while self._heard:
-            self._pipeline.speech(*self._heard.popleft())
+        self._hand_on_speech(self._pipeline)
         watched, header = self._pipeline(image), picture.header
         if (clip := watched.clip) is not None:
             self._counts["clips judged"] += 1
@@ -127,6 +127,16 @@ class ClipEmotionNode(EmotionNode["ClipPipeline"]):
             self.publish("result", lambda: text(clip.to_json()))
         self.judged(watched.frame)
         self.publish_annotated(watched.frame, image, header)
+
+    def _hand_on_speech(self, pipeline: ClipPipeline) -> None:
+        """Gives the pipeline what was said since the last picture, but for what is over: without a stamp it would count as said now."""
+        oldest_s = time.monotonic() - self.settings["window_s"]
+        while self._heard:
+            words, end_s, came_s = self._heard.popleft()
+            if came_s < oldest_s:
+                self._counts["utterances dropped"] += 1
+            else:
+                pipeline.speech(words, end_s)
 
 
 def main(arguments: list[str] | None = None) -> int:

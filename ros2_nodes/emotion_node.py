@@ -17,6 +17,8 @@ from emotion_perception.ros2_nodes.images import from_rgb, to_image
 from emotion_perception.ros2_nodes.messages import label_info, message, service
 from emotion_perception.ros2_nodes.parameters import Setting, Settings, common
 from emotion_perception.ros2_nodes.runtime import (
+    Clock,
+    ClockType,
     DurabilityPolicy,
     LifecycleNode,
     QoSProfile,
@@ -77,7 +79,8 @@ class EmotionNode(LifecycleNode, Generic[P]):
         self._qos_words, self._advice = "", ""
         self._last_stamp_s: float | None = None
         self._diagnostics = self.create_publisher(message("diagnostic_msgs/msg/DiagnosticArray"), "/diagnostics", _RESULT_DEPTH)
-        self._second = self.create_timer(1.0, self._look)
+        # By a clock of its own: with use_sim_time the node's own stands still until /clock comes, and jumps back when a bag starts again.
+        self._second = self.create_timer(1.0, self._look, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._enable = self.create_service(service("std_srvs/srv/SetBool"), "~/enable", self._on_enable)
 
     # ---- what each node brings ----------------------------------------------------------------------------------------
@@ -95,12 +98,13 @@ class EmotionNode(LifecycleNode, Generic[P]):
         raise NotImplementedError
 
     def idle(self) -> None:
-        """Called by the worker a few times a second while no picture comes."""
+        """Called by the worker after every picture, and a few times a second while none comes."""
 
     def subscribe(self) -> None:
         """Subscribes to the pictures, while activating."""
         self._subscription = self.listen("image_raw", self.receive)
-        self._advice = "start the camera, or remap: -r image_raw:=TOPIC"
+        without = ", where TOPIC is without its /compressed" if self.settings["image_transport"] == "compressed" else ""
+        self._advice = f"start the camera, or remap: -r image_raw:=TOPIC{without}"
 
     def unsubscribe(self) -> None:
         """Ends what `subscribe` began; called in any state."""
@@ -109,7 +113,7 @@ class EmotionNode(LifecycleNode, Generic[P]):
             self._subscription = None
 
     def finish(self) -> None:
-        """Says goodbye on the topics and removes what `work` made; called without a worker, while still active."""
+        """Says goodbye on the topics and removes what `work` made; called without a worker, while still active if that ended in time."""
 
     def release(self) -> None:
         """Frees what `make_pipeline` and `make_outputs` made, but for the pipeline and the outputs themselves."""
@@ -143,7 +147,14 @@ class EmotionNode(LifecycleNode, Generic[P]):
         policy = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
         qos = QoSProfile(depth=self.settings["image_depth"], reliability=policy)
         self._qos_words = f"{'reliable' if reliable else 'best effort'}, volatile, depth {self.settings['image_depth']}"
-        return self.create_subscription(kind, f"{topic}/compressed" if compressed else topic, callback, qos)
+        return self.create_subscription(kind, self._compressed(topic) if compressed else topic, callback, qos)
+
+    def _compressed(self, topic: str) -> str:
+        """Returns where a topic's compressed pictures are: below the name that it is remapped to, unless they have a rule of their own."""
+        own = f"{topic}/compressed"
+        if self.resolve_topic_name(own) != self.resolve_topic_name(own, only_expand=True):
+            return own
+        return f"{self.resolve_topic_name(topic)}/compressed"
 
     def receive(self, picture: Any, source: str = "") -> None:
         """Keeps a picture for the worker, if it is the newest of its source; all that happens in the executor's thread."""
@@ -231,6 +242,10 @@ class EmotionNode(LifecycleNode, Generic[P]):
         state: State,
     ) -> TransitionCallbackReturn:
         """Does the work of a transition; rclpy swallows what a transition raises, so it is said here and becomes FAILURE."""
+        if verb in ("configure", "activate", "clean up") and not self._rested():
+            self._fault = f"cannot {verb}: still judging the last picture; try again later"
+            self.get_logger().error(self._fault)
+            return TransitionCallbackReturn.FAILURE
         try:
             # Publishers speak while the node is active: they are switched on before the work that uses them, and off after.
             result = default(state) if verb == "activate" else TransitionCallbackReturn.SUCCESS
@@ -299,14 +314,19 @@ class EmotionNode(LifecycleNode, Generic[P]):
         self.get_logger().info(f"listening on {self.input_topic()} ({self._qos_words})")
 
     def _stop(self) -> None:
-        """Unsubscribes and ends the worker, where there is one."""
+        """Unsubscribes and ends the worker, where there is one; one that does not end in time is kept until it has."""
         self.unsubscribe()
-        worker, self._worker = self._worker, None
-        if worker is not None:
-            if not worker.stop():
-                self.get_logger().error("the picture being judged takes more than ten seconds; going on without waiting for it")
-            elif ok():
+        if self._worker is not None and not self._worker.stop():
+            self.get_logger().error("the picture being judged takes more than ten seconds; going on without waiting for it")
+        self._rested()
+
+    def _rested(self) -> bool:
+        """Returns whether there is no worker; one that has ended is seen off first."""
+        if self._worker is not None and self._worker.ended:
+            self._worker = None
+            if ok():
                 self._guarded(self.finish, 0)
+        return self._worker is None
 
     def _release(self) -> None:
         for publisher in self._outputs.values():
@@ -322,6 +342,7 @@ class EmotionNode(LifecycleNode, Generic[P]):
 
     def _work(self, messages: Mapping[str, Any]) -> None:
         self._guarded(lambda: self.work(messages), len(messages))
+        self._idle()  # pictures that cannot be used, one after the other, leave the worker no other time for it
 
     def _idle(self) -> None:
         self._guarded(self.idle, 0)
@@ -347,7 +368,8 @@ class EmotionNode(LifecycleNode, Generic[P]):
         return response
 
     def _look(self) -> None:
-        """Once a second: says when pictures stay away, and how the node is doing."""
+        """Once a second: says when pictures stay away, and how the node is doing; sees off a worker that ended late."""
+        self._rested()
         limit, starved = self.settings["no_frame_warning_s"], False
         if self._phase == "active" and limit > 0.0:
             age = self.statistics.age_s

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from emotion_perception.engine.pipeline import Pipeline
     from emotion_perception.engine.target import FrameResult
 
-# After so long without a picture, nobody is known to be there.
+# After so long without a picture that could be judged, nobody is known to be there.
 _GONE_S = 2.0
 
 
@@ -38,7 +38,7 @@ class FaceEmotionNode(EmotionNode["Pipeline"]):
         self._tracked: TrackedFaces | None = None
         self._hri: HriFaces | None = None
         self._finder: Finder | None = None
-        self._worked_s = 0.0
+        self._judged_s = 0.0
         super().__init__(learner, for_faces(), **options)
 
     # ---- life cycle ---------------------------------------------------------------------------------------------------
@@ -83,6 +83,10 @@ class FaceEmotionNode(EmotionNode["Pipeline"]):
         if self._hri is not None:
             self._hri.unsubscribe()
 
+    def input_topic(self) -> str:
+        """Returns where pictures come from: of faces that another node tracks, the crops of one, else the list of them."""
+        return (self._hri.crop_topic() if self._hri is not None else "") or super().input_topic()
+
     def finish(self) -> None:
         """Says that nobody is there any more, and removes the topics of faces."""
         for part in (self._tracked, self._hri):
@@ -101,7 +105,6 @@ class FaceEmotionNode(EmotionNode["Pipeline"]):
 
     def work(self, messages: Mapping[str, Any]) -> None:
         """Judges the newest picture, or the newest crop of every face."""
-        self._worked_s = time.monotonic()
         if self._hri is not None:
             for result in self._hri.work(messages, self.settings["smoothing_s"], self.settings["contempt_word"]):
                 self.judged(result, one_stream=False)
@@ -113,6 +116,7 @@ class FaceEmotionNode(EmotionNode["Pipeline"]):
         self._finder.obey(self._pipeline)
         self._pipeline.smoothing_s = self.settings["smoothing_s"]
         result, header = self._pipeline(image), picture.header
+        self._judged_s = time.monotonic()
         self.publish("detections", lambda: detections(result, header))
         self._publish_opendr(result)
         self.publish("result", lambda: text(result.to_json()))
@@ -122,10 +126,10 @@ class FaceEmotionNode(EmotionNode["Pipeline"]):
         self.publish_annotated(result, image, header)
 
     def idle(self) -> None:
-        """Says that nobody is there any more once the pictures have stopped, and removes what faces that are gone have left."""
+        """Says that nobody is there any more once no picture is judged, and removes what faces that are gone have left."""
         if self._hri is not None:
             self._hri.forget_gone()
-        elif self._tracked is not None and time.monotonic() - self._worked_s > _GONE_S:
+        elif self._tracked is not None and time.monotonic() - self._judged_s > _GONE_S:
             self._tracked.clear()
 
     def _publish_opendr(self, result: FrameResult) -> None:

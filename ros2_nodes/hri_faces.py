@@ -49,8 +49,13 @@ class HriFaces:
         for name in list(self._crops):
             self._leave(name)
 
+    def crop_topic(self) -> str:
+        """Returns the topic of one face's crops; empty while nobody is there."""
+        return next((str(subscription.topic_name) for subscription in self._crops.values()), "")
+
     def _on_tracked(self, tracked: Any) -> None:
-        self._node.statistics.arrived()
+        if not tracked.ids:  # where somebody is there, crops have to come
+            self._node.statistics.arrived()
         names = set()
         for name in map(str, tracked.ids):
             if re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):

@@ -5,13 +5,14 @@ Inference inside a callback would queue frames that are old before they are judg
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-# How long a worker waits before it looks whether the stream has dried up.
+# How long a worker waits before it looks whether the stream has dried up, or the rate has changed.
 _LOOK_S = 0.25
 # The longest that stopping waits for the frame being judged.
 _STOP_S = 10.0
@@ -107,7 +108,7 @@ class Worker:
         Args:
             work: Takes the newest message of every source. It handles its own errors.
             idle: Called a few times a second while nothing arrives.
-            max_rate_hz: Most calls of ``work`` per second, read before each; 0 = no limit.
+            max_rate_hz: Most calls of ``work`` per second, read a few times a second; 0 = no limit.
             counts: Where received and dropped messages are counted.
             name: Name of the thread, for debuggers.
         """
@@ -120,21 +121,27 @@ class Worker:
         """Ends the thread after what it is working on; returns whether it has ended."""
         self.slot.close()
         self._thread.join(_STOP_S)
+        return self.ended
+
+    @property
+    def ended(self) -> bool:
+        """Whether the thread has ended."""
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        due = 0.0
+        begun = -math.inf
         while not self.slot.closed:
             rate = self._max_rate_hz()
-            wait = due - time.monotonic() if rate > 0.0 else 0.0
+            due = begun + 1.0 / rate if rate > 0.0 else begun
+            wait = due - time.monotonic()
             if wait > 0.0:
-                self.slot.pause(wait)
+                self.slot.pause(min(wait, _LOOK_S))
                 continue
             items = self.slot.take(_LOOK_S)
             if items:
                 # From the due time, not from now: waiting always takes a little longer than asked, which would add up to a lower rate.
                 now = time.monotonic()
-                due = max(due, now - 1.0 / rate) + 1.0 / rate if rate > 0.0 else now
+                begun = max(due, now - 1.0 / rate) if rate > 0.0 else now
                 self._work(items)
             elif not self.slot.closed:
                 self._idle()

@@ -49,3 +49,22 @@ def test_launch_starts_one_node_and_activates_it_by_events(file: Path, root: Pat
     (start,) = (action for action in description.entities if isinstance(action, OpaqueFunction))
     kinds = [type(action) for action in start.execute(context)]
     assert kinds == ([RegisterEventHandler, LifecycleNode, EmitEvent] if autostart == "true" else [LifecycleNode])
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize("given", ["", "true", "false"])
+def test_an_argument_that_was_left_out_hides_no_parameter(root: Path, given: str) -> None:
+    pytest.importorskip("launch_ros", reason="launch_ros is not installed; it comes with ROS 2")
+    from launch_ros.utilities import evaluate_parameters
+
+    from emotion_perception.ros2_nodes.runtime.launching import start
+    from launch import LaunchContext
+
+    context = LaunchContext()
+    names = ("namespace", "params_file", "image_topic", "weights", "device", "autostart", "use_sim_time", "log_level")
+    context.launch_configurations.update(
+        dict.fromkeys(names, "") | {"params_file": "some.yaml", "image_topic": "/cam", "log_level": "info", "use_sim_time": given}
+    )
+    (node,) = start(context, "esr", "face_emotion_node", ())
+    _, values = evaluate_parameters(context, node._Node__parameters)  # launch_ros shows them nowhere else
+    assert values == {"autostart": False} | ({"use_sim_time": given == "true"} if given else {})

@@ -13,6 +13,8 @@ RUNTIME = choose()
 
 if TYPE_CHECKING or RUNTIME == "dds":
     from emotion_perception.ros2_nodes.runtime._dds import (
+        Clock,
+        ClockType,
         DurabilityPolicy,
         ExternalShutdownException,
         FloatingPointRange,
@@ -44,6 +46,8 @@ else:
 
 __all__ = [
     "RUNTIME",
+    "Clock",
+    "ClockType",
     "DurabilityPolicy",
     "ExternalShutdownException",
     "FloatingPointRange",

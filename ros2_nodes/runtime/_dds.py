@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from emotion_perception.ros2_nodes.runtime.dds.arguments import remove_ros_args
+from emotion_perception.ros2_nodes.runtime.dds.clock import Clock, ClockType
 from emotion_perception.ros2_nodes.runtime.dds.context import ExternalShutdownException, init, ok, shutdown, try_shutdown
 from emotion_perception.ros2_nodes.runtime.dds.executor import spin, spin_once, spin_until_future_complete
 from emotion_perception.ros2_nodes.runtime.dds.lifecycle import LifecycleNode, State, TransitionCallbackReturn
@@ -23,6 +24,8 @@ IntegerRange = get_message("rcl_interfaces/msg/IntegerRange")
 SetParametersResult = get_message("rcl_interfaces/msg/SetParametersResult")
 
 __all__ = [
+    "Clock",
+    "ClockType",
     "DurabilityPolicy",
     "ExternalShutdownException",
     "FloatingPointRange",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
 from rclpy import init, ok, shutdown, spin, spin_once, spin_until_future_complete, try_shutdown
+from rclpy.clock import Clock, ClockType
 from rclpy.executors import ExternalShutdownException
 from rclpy.lifecycle import LifecycleNode, State, TransitionCallbackReturn
 from rclpy.node import Node
@@ -13,6 +14,8 @@ from rclpy.utilities import remove_ros_args
 from rosidl_runtime_py.utilities import get_message, get_service
 
 __all__ = [
+    "Clock",
+    "ClockType",
     "DurabilityPolicy",
     "ExternalShutdownException",
     "FloatingPointRange",

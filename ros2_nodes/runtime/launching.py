@@ -48,9 +48,9 @@ def describe(learner: str, executable: str = "face_emotion_node", own: Mapping[s
             ),
             DeclareLaunchArgument(
                 "use_sim_time",
-                default_value="false",
-                choices=SWITCH,
-                description="Take the time from /clock (bags, simulations).",
+                default_value="",
+                choices=["", *SWITCH],
+                description="Take the time from /clock (bags, simulations); empty: as the file of parameters says.",
             ),
             DeclareLaunchArgument(
                 "log_level",
@@ -72,6 +72,8 @@ def start(context: LaunchContext, learner: str, executable: str, own: Sequence[s
 
     # An argument that was left out must not hide what the file says. Values are text, also where they look like numbers.
     overrides = {name: ParameterValue(given(name), value_type=str) for name in ("weights", "device", *own) if given(name)}
+    if given("use_sim_time"):
+        overrides["use_sim_time"] = given("use_sim_time") == "true"
     node = LifecycleNode(
         package="emotion_perception",
         executable=executable,
@@ -79,8 +81,8 @@ def start(context: LaunchContext, learner: str, executable: str, own: Sequence[s
         namespace=given("namespace"),
         arguments=[learner],
         # The node would start itself, as it does without a launch file; here events do it.
-        parameters=[given("params_file"), {**overrides, "autostart": False, "use_sim_time": given("use_sim_time") == "true"}],
-        remappings=[("image_raw", given("image_topic")), ("image_raw/compressed", f"{given('image_topic')}/compressed")],
+        parameters=[given("params_file"), {**overrides, "autostart": False}],
+        remappings=[("image_raw", given("image_topic"))],
         ros_arguments=["--log-level", given("log_level")],
         output="screen",
         emulate_tty=True,

@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -211,6 +212,26 @@ def test_plain_text_as_speech_and_none_while_paused(start: Callable[..., Any], u
     onlooker.show(np.full((60, 80, 3), 51, np.uint8))
     until([node, onlooker.node], lambda: node.statistics.age_s < time.monotonic() - paused_s)  # a picture came since
     assert node.more_values()["utterances heard"] == "103"
+
+
+def test_what_was_said_long_before_the_next_picture_is_dropped(
+    start: Callable[..., Any], until: Callable[..., None], registered: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = 1000.0
+    monkeypatch.setattr("emotion_perception.ros2_nodes.clip_emotion_node.time", SimpleNamespace(monotonic=lambda: now_s))
+    node = start(ClipEmotionNode, "toy", detector="haar", speech="asr", speech_type="string", window_s=20.0)
+    onlooker = Onlooker("toy")
+    voice = onlooker.node.create_publisher(message("std_msgs/msg/String"), "/asr", 10)
+    assert node.trigger_configure() == SUCCESS
+    assert node.trigger_activate() == SUCCESS
+    until([node, onlooker.node], lambda: voice.get_subscription_count() and onlooker.camera.get_subscription_count())
+    for count in ("1", "2", "3"):  # the camera is away meanwhile
+        voice.publish(message("std_msgs/msg/String")(data=f"word {count}"))
+        until([node, onlooker.node], lambda count=count: node.more_values()["utterances heard"] == count)
+        now_s += 8.0
+    onlooker.show_all(np.full((60, 80, 3), 51, np.uint8), 0.1, node, until)
+    assert node.more_values()["utterances dropped"] == "1"  # the others were said within the window
+    assert len(node.learner.opened.words) == 2
 
 
 @pytest.mark.parametrize(

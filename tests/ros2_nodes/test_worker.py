@@ -79,6 +79,21 @@ def test_without_messages_it_says_so() -> None:
     assert worker.stop()
 
 
+def test_a_new_rate_ends_the_wait_for_the_old_one() -> None:
+    limit = [1e-3]
+    done = threading.Semaphore(0)
+    worker = Worker(lambda items: done.release(), idle, lambda: limit[0], Counts(), "test")
+    for _ in range(2):  # the first does not hold up the second
+        worker.slot.put("frame")
+        assert done.acquire(timeout=PATIENCE_S)
+    worker.slot.put("waits for a quarter of an hour")
+    worker.slot.pause(0.05)
+    assert not done.acquire(blocking=False)
+    limit[0] = 1000.0
+    assert done.acquire(timeout=PATIENCE_S)
+    assert worker.stop()
+
+
 @pytest.mark.parametrize("rate", [20.0, 1000.0])
 def test_the_rate_is_a_limit_and_may_change(rate: float) -> None:
     limit = [rate]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from enum import IntEnum
 from functools import total_ordering
 from typing import Any
 
@@ -89,11 +90,25 @@ class Time:
         return f"Time(nanoseconds={self.nanoseconds})"
 
 
-class Clock:
-    """The clock of a node: the system's, or with `use_sim_time` what /clock said last (0 before it said anything)."""
+class ClockType(IntEnum):
+    """What a clock shows, by rclpy's names and numbers."""
 
-    def __init__(self) -> None:
-        """Makes one that follows the system's clock."""
+    ROS_TIME = 1
+    SYSTEM_TIME = 2
+    STEADY_TIME = 3
+
+
+class Clock:
+    """The system's clock; that of a node shows with `use_sim_time` what /clock said last (0 before it said anything)."""
+
+    def __init__(self, *, clock_type: ClockType = ClockType.SYSTEM_TIME) -> None:
+        """Makes one.
+
+        Args:
+            clock_type: STEADY_TIME shows the nanoseconds since some moment, which nobody sets back; the others show the system's time
+                until they are told to follow another.
+        """
+        self.clock_type = clock_type
         self._simulated_ns: int | None = None
 
     @property
@@ -103,6 +118,8 @@ class Clock:
 
     def now(self) -> Time:
         """Returns the time."""
+        if self.clock_type == ClockType.STEADY_TIME:
+            return Time(nanoseconds=time.monotonic_ns())
         simulated = self._simulated_ns
         return Time(nanoseconds=time.time_ns() if simulated is None else simulated)
 

@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 
 from emotion_perception.ros2_nodes.runtime.dds import logging
 from emotion_perception.ros2_nodes.runtime.dds.arguments import parse
-from emotion_perception.ros2_nodes.runtime.dds.clock import Clock, Time
+from emotion_perception.ros2_nodes.runtime.dds.clock import Clock, ClockType, Time
 from emotion_perception.ros2_nodes.runtime.dds.context import current_context
 from emotion_perception.ros2_nodes.runtime.dds.executor import Executor
 from emotion_perception.ros2_nodes.runtime.dds.messages import get_message
-from emotion_perception.ros2_nodes.runtime.dds.names import check_namespace, check_node_name, join
+from emotion_perception.ros2_nodes.runtime.dds.names import check_namespace, check_node_name, expand, join
 from emotion_perception.ros2_nodes.runtime.dds.parameters import Parameters
 from emotion_perception.ros2_nodes.runtime.dds.qos import (
     QoSProfile,
@@ -79,7 +79,7 @@ class Node:
         self._clients: list[Client] = []
         self._timers: list[Timer] = []
         self._guards: list[GuardCondition] = []
-        self._clock = Clock()
+        self._clock = Clock(clock_type=ClockType.ROS_TIME)
         self._clock_subscription: Subscription | None = None
         self._logger = logging.get_logger(join(space, name)[1:].replace("/", "."))
         self.executor = Executor(self.context, self)
@@ -119,8 +119,10 @@ class Node:
         """Returns the clock."""
         return self._clock
 
-    def resolve_topic_name(self, topic: str) -> str:
-        """Returns the fully qualified name of a topic, remapped."""
+    def resolve_topic_name(self, topic: str, *, only_expand: bool = False) -> str:
+        """Returns the fully qualified name of a topic, remapped unless it is only to be expanded."""
+        if only_expand:
+            return expand(topic, self._name, self._namespace)
         return self._arguments.resolve(topic, self._name, self._namespace, "rostopic://")
 
     def resolve_service_name(self, service: str) -> str:
@@ -212,14 +214,15 @@ class Node:
         name = self.resolve_service_name(srv_name)
         return self._keep(self._clients, lambda: Client(self, srv_type, name, qos_profile))
 
-    def create_timer(self, timer_period_sec: float, callback: Callable[[], Any]) -> Timer:
-        """Has something called at a fixed rate, by the node's clock.
+    def create_timer(self, timer_period_sec: float, callback: Callable[[], Any], *, clock: Clock | None = None) -> Timer:
+        """Has something called at a fixed rate.
 
         Args:
             timer_period_sec: The period in seconds.
             callback: Called in the thread that spins.
+            clock: By which clock; the node's if None.
         """
-        return self._keep(self._timers, lambda: Timer(self.executor, self._clock, timer_period_sec, callback), announced=False)
+        return self._keep(self._timers, lambda: Timer(self.executor, clock or self._clock, timer_period_sec, callback), announced=False)
 
     def create_guard_condition(self, callback: Callable[[], Any]) -> GuardCondition:
         """Has something called in the thread that spins whenever any thread triggers it."""

@@ -25,16 +25,19 @@ class Timer:
         self._executor, self._clock, self._callback = executor, clock, callback
         self._canceled = False
         self._simulated = clock.ros_time_is_active
-        self._next_ns = clock.timer_ns() + self.timer_period_ns
+        self._last_ns = clock.timer_ns()
+        self._next_ns = self._last_ns + self.timer_period_ns
 
     def due_in_ns(self) -> int | None:
         """Returns how long it is to the next call, 0 when it is due; None when none will come of itself."""
         if self._canceled:
             return None
-        if self._clock.ros_time_is_active != self._simulated:  # another time base: count from now
+        now = self._clock.timer_ns()
+        # Another time base, or a time before the last call, as when a bag starts again: count from now.
+        if self._clock.ros_time_is_active != self._simulated or now < self._last_ns:
             self._simulated = self._clock.ros_time_is_active
-            self._next_ns = self._clock.timer_ns() + self.timer_period_ns
-        rest = self._next_ns - self._clock.timer_ns()
+            self._last_ns, self._next_ns = now, now + self.timer_period_ns
+        rest = self._next_ns - now
         return max(0, rest) if rest <= 0 or not self._simulated else None  # simulated time moves by messages
 
     def take(self) -> Callable[[], Any] | None:
@@ -42,6 +45,7 @@ class Timer:
         if self.due_in_ns() != 0:
             return None
         now, period = self._clock.timer_ns(), self.timer_period_ns
+        self._last_ns = now
         self._next_ns += period
         if period and self._next_ns < now:
             self._next_ns += -(-(now - self._next_ns) // period) * period

@@ -136,9 +136,9 @@ def test_compressed_pictures(graph: Any, program: Any, happy: np.ndarray) -> Non
 def test_what_a_launch_file_starts(graph: Any, program: Any, happy: np.ndarray, tmp_path: Path) -> None:
     # The words that launch_ros makes of esr.launch.py, its events done by hand.
     file = tmp_path / "launch_params.yaml"
-    file.write_text("/**:\n  ros__parameters:\n    weights: ''\n    autostart: false\n    use_sim_time: false\n")
+    file.write_text("/**:\n  ros__parameters:\n    weights: ''\n    autostart: false\n")
     words = ["esr", "--ros-args", "--log-level", "info", "--ros-args", "-r", "__node:=esr", "-r", "__ns:=/robot", "--params-file", file]
-    words += ["-r", "image_raw:=/head/color", "-r", "image_raw/compressed:=/head/color/compressed"]
+    words += ["-r", "image_raw:=/head/color"]
     node = program(*words, module="emotion_perception.ros2_nodes.face_emotion_node")
     events = graph.hear("lifecycle_msgs/msg/TransitionEvent", "/robot/esr/transition_event")
     detections = graph.hear("vision_msgs/msg/Detection2DArray", "/robot/esr/detections")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -19,19 +21,62 @@ from emotion_perception.ros2_nodes.runtime import choice
 def present(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     modules: set[str] = set()
     monkeypatch.setattr(choice, "installed", lambda *names: set(names) <= modules)
+    monkeypatch.setitem(sys.modules, "rclpy", None)
     monkeypatch.delenv(choice.VARIABLE, raising=False)
     return modules
 
 
-def test_rclpy_is_preferred_and_the_twin_is_used_without_it(present: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def foreign_rclpy(present: set[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An rclpy whose libraries are of another Python."""
+    (tmp_path / "rclpy").mkdir()
+    (tmp_path / "rclpy" / "__init__.py").write_text("raise ImportError('No module named\\n_rclpy_pybind11', name='rclpy._rclpy_pybind11')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "rclpy")
+
+
+def test_rclpy_is_preferred_and_the_twin_is_used_without_it(
+    present: set[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     present |= {"cyclonedds", "rosbags"}
     assert choice.choose() == "dds"
-    present |= {"rclpy"}
+    assert not caplog.records
+    monkeypatch.setitem(sys.modules, "rclpy", ModuleType("rclpy"))
     assert choice.choose() == "rclpy"
     monkeypatch.setenv(choice.VARIABLE, "dds")
     assert choice.choose() == "dds"
     monkeypatch.setenv(choice.VARIABLE, "RCLPY")
     assert choice.choose() == "rclpy"
+
+
+def test_an_rclpy_of_another_python_is_passed_over(
+    present: set[str], foreign_rclpy: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    present |= {"cyclonedds", "rosbags"}
+    assert choice.choose("dds") == "dds"
+    assert not caplog.records  # nobody asked for rclpy
+    assert choice.choose() == "dds"
+    (record,) = caplog.records
+    assert "cannot be loaded by this Python" in record.message
+    assert "(No module named _rclpy_pybind11); going on over DDS: set EMOTION_PERCEPTION_RUNTIME=dds, or use" in record.message
+    with pytest.raises(choice.NoRuntimeError, match=r"is rclpy, and rclpy is there, but .*_rclpy_pybind11.*; use .* or set \w+=dds$"):
+        choice.choose("rclpy")
+    present -= {"cyclonedds"}
+    monkeypatch.setattr(choice.platform, "machine", lambda: "x86_64")
+    with pytest.raises(
+        choice.NoRuntimeError, match=r"_rclpy_pybind11\), and without rclpy they need cyclonedds; run: .*_RUNTIME=dds, or use"
+    ):
+        choice.choose()
+
+
+def test_doctor_says_so_too(foreign_rclpy: None) -> None:
+    from emotion_perception.commands import doctor
+
+    check = doctor._ros()
+    assert check.state == "warning"
+    assert "cannot be loaded by this Python" in check.found
+    assert "(No module named _rclpy_pybind11)" in check.found
+    assert "EMOTION_PERCEPTION_RUNTIME=dds" in check.advice
 
 
 def test_what_is_missing_is_named_with_the_way_out(present: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,7 +86,9 @@ def test_what_is_missing_is_named_with_the_way_out(present: set[str], monkeypatc
     present |= {"rosbags"}
     with pytest.raises(choice.NoRuntimeError, match="need cyclonedds; run"):
         choice.choose("dds")
-    with pytest.raises(choice.NoRuntimeError, match="is rclpy, and rclpy cannot be imported"):
+    with pytest.raises(
+        choice.NoRuntimeError, match=r"is rclpy, and rclpy is not installed; install ROS 2 .*, or set EMOTION_PERCEPTION_RUNTIME=dds"
+    ):
         choice.choose("rclpy")
     monkeypatch.setattr(choice.platform, "machine", lambda: "aarch64")
     monkeypatch.setattr(choice.sys, "platform", "linux")
@@ -53,7 +100,6 @@ def test_what_is_missing_is_named_with_the_way_out(present: set[str], monkeypatc
 
 def test_both_runtimes_offer_the_same_names(root: os.PathLike[str]) -> None:
     import ast
-    from pathlib import Path
 
     from emotion_perception.ros2_nodes import runtime
 

@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("cyclonedds")
 pytest.importorskip("rosbags")
 
-from emotion_perception.ros2_nodes.runtime.dds.clock import Clock, Duration, Time
+from emotion_perception.ros2_nodes.runtime.dds.clock import Clock, ClockType, Duration, Time
 from emotion_perception.ros2_nodes.runtime.dds.messages import get_message
 from emotion_perception.ros2_nodes.runtime.dds.timers import Timer
 
@@ -72,6 +72,37 @@ def test_timers_skip_what_they_missed_and_follow_the_clock() -> None:
     due = timer.due_in_ns()
     assert due is not None
     assert 0 < due <= 1_000_000_000
+
+
+def test_timers_start_again_when_the_clock_does() -> None:
+    clock = Clock()
+    clock.follow(60_000_000_000)
+    timer = Timer(Awake(), clock, 1.0, lambda: None)  # type: ignore[arg-type]
+    clock.follow(61_000_000_000)
+    assert timer.take() is not None
+    clock.follow(500_000_000)  # a bag that is played again
+    assert timer.take() is None
+    clock.follow(1_400_000_000)
+    assert timer.take() is None
+    clock.follow(1_500_000_000)
+    assert timer.take() is not None
+
+
+def test_a_steady_clock_goes_on_whatever_the_node_follows(ros_domain: int) -> None:
+    from emotion_perception.ros2_nodes.runtime.dds.context import init
+    from emotion_perception.ros2_nodes.runtime.dds.executor import spin_once
+    from emotion_perception.ros2_nodes.runtime.dds.node import Node
+
+    init(args=["--ros-args", "-p", "use_sim_time:=true"])
+    node, clock = Node("robot"), Clock(clock_type=ClockType.STEADY_TIME)
+    before = clock.now()
+    called: list[int] = []
+    node.create_timer(0.01, lambda: called.append(1), clock=clock)
+    node.create_timer(0.01, lambda: called.append(2))  # nobody publishes /clock
+    while len(called) < 3:
+        spin_once(node, timeout_sec=10.0)
+    assert set(called) == {1}
+    assert before < clock.now()
 
 
 def test_a_node_follows_slash_clock_when_told(ros_domain: int) -> None:
