@@ -80,17 +80,16 @@ def show_messages(photo: Path, learner: str, settings: dict[str, str], log: Path
         EmotionPerceptionError: No message came.
     """
     from emotion_perception.engine.errors import EmotionPerceptionError
-    from emotion_perception.ros2_nodes.runtime.choice import NoRuntimeError, choose
 
     try:
-        runtime = choose()
-    except NoRuntimeError as error:
+        from emotion_perception.ros2_nodes.runtime import RUNTIME
+    except ImportError as error:
         note(f"the way over ROS 2 is left out: {error}")
         return
     # A domain of its own, on this machine only: a robot nearby must not get the demo's messages.
     environment = os.environ | {"ROS_DOMAIN_ID": str(60 + os.getpid() % 40), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
     parameters = [word for name, value in settings.items() if value for word in ("-p", f"{name}:={value}")]
-    typer.echo(f"\nthe same over ROS 2 ({'rclpy' if runtime == 'rclpy' else 'over DDS, without a ROS installation'}):\n")
+    typer.echo(f"\nthe same over ROS 2 ({'rclpy' if RUNTIME == 'rclpy' else 'over DDS, without a ROS installation'}):\n")
     with ExitStack() as stack:
         file = stack.enter_context(log.open("w", encoding="utf-8"))
         for words in (["camera", str(photo), "--rate", "5"], ["node", learner, "--ros-args", *parameters]):
