@@ -24,7 +24,7 @@ from emotion_perception.engine.errors import UsageError
 
 EXAMPLES = (
     "emotion-perception benchmark",
-    "emotion-perception benchmark esr --confidence 0.99 --out benchmarks/2026-11-25-fast",
+    "emotion-perception benchmark esr --confidence 0.99 --output benchmarks/2026-11-25-fast",
     "emotion-perception benchmark esr --weights esr_int8 --backends onnxruntime --precisions int8 --no-reference",
     "emotion-perception benchmark esr --batches 1 --precisions int8 --video talk.mp4 --json",
 )
@@ -60,13 +60,13 @@ def run(
     ] = None,
     seconds: Annotated[float, typer.Option("--seconds", metavar="S", min=0.1, help="Time for each variant and size of batch.")] = 3.0,
     device: DeviceOption = "auto",
-    out: Annotated[Path | None, typer.Option("--out", metavar="STEM", help="Write STEM.json, STEM.md and STEM.png.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "--out", metavar="STEM", help="Write STEM.json, STEM.md and STEM.png.")] = None,
     json: JsonOption = False,
 ) -> None:
     """Measures a learner's back ends and precisions in turns: speed by batch, memory, time to the first answer, and the machine's limit."""
-    from emotion_perception.engine.evaluation.benchmark import benchmark
-    from emotion_perception.engine.evaluation.benchmark_report import footprint_table, notes, speed_table, video_table, write_benchmark
-    from emotion_perception.engine.evaluation.variants import prepare
+    from emotion_perception.engine.evaluation.benchmark.report import footprint_table, notes, speed_table, video_table, write_benchmark
+    from emotion_perception.engine.evaluation.benchmark.timing import benchmark
+    from emotion_perception.engine.evaluation.benchmark.variants import prepare
 
     refuse_clips(learner)
     sizes = _numbers(batches)
@@ -112,8 +112,8 @@ def run(
             typer.echo()
         for line in notes(result):
             typer.echo(line)
-    if out is not None:
-        for file in write_benchmark(result, out):
+    if output is not None:
+        for file in write_benchmark(result, output):
             note(f"wrote {file}")
 
 

@@ -85,9 +85,9 @@ def run(
 
     from emotion_perception.engine.errors import UsageError
     from emotion_perception.engine.evaluation import outputs_over
-    from emotion_perception.engine.evaluation.fairness import audit
-    from emotion_perception.engine.evaluation.groups import read_groups
-    from emotion_perception.engine.evaluation.limits import Limit, require_attributes
+    from emotion_perception.engine.evaluation.fairness.auditing import audit
+    from emotion_perception.engine.evaluation.fairness.groups import read_groups
+    from emotion_perception.engine.evaluation.fairness.limits import Limit, require_attributes
     from emotion_perception.engine.registry import learner_class
 
     refuse_clips(learner)
@@ -115,7 +115,7 @@ def run(
     facts = _facts(learner, weights or default_weights(type(model)), dataset, split, groups)
     facts |= {"leaks": None if leaks is None else leaks.to_dict() | {"dropped": drop_leaks}}
     if report is not None:
-        from emotion_perception.engine.evaluation.fairness_report import write_report
+        from emotion_perception.engine.evaluation.fairness.report import write_report
 
         for file in write_report(facts | result, model.card, report):
             note(f"wrote {file}")
@@ -163,8 +163,8 @@ def _facts(learner: str, weights: Path | None, dataset: str, split: str | None, 
 
 def _print(result: dict[str, Any], leaks: str | None) -> None:
     """Prints a table of groups per attribute, how far they are apart, and what passes."""
-    from emotion_perception.engine.evaluation.fairness import summary
-    from emotion_perception.engine.evaluation.fairness_report import GROUP_COLUMNS, group_rows
+    from emotion_perception.engine.evaluation.fairness.auditing import summary
+    from emotion_perception.engine.evaluation.fairness.report import GROUP_COLUMNS, group_rows
 
     typer.echo(f"leaks: {leaks or 'not looked for; --train-split or --train-data says what was trained on'}")
     typer.echo(f"{result['pictures']} pictures, {result['without_row']} without a row in the table of groups")

@@ -12,6 +12,7 @@ import numpy as np
 
 from emotion_perception.engine.errors import MissingDependencyError
 from emotion_perception.engine.evaluation.metrics import MIN_SUPPORT
+from emotion_perception.engine.plain import plain
 from emotion_perception.engine.storage import atomic_write
 
 if TYPE_CHECKING:
@@ -120,10 +121,10 @@ def write_report(result: Mapping[str, Any], folder: str | Path, title: str = "")
     return files
 
 
-def write_json(result: Mapping[str, Any], path: str | Path) -> Path:
-    """Writes a result as JSON, all or nothing; NumPy values become plain ones, NaN becomes null."""
+def write_json(result: Mapping[str, Any], path: str | Path, digits: int | None = None) -> Path:
+    """Writes a result as JSON, all or nothing, as `plain` makes it."""
     with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(_plain(result), indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(plain(result, digits), indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
     return Path(path)
 
 
@@ -222,15 +223,3 @@ def _number(value: float | None) -> str:
 
 def _percent(value: float | None) -> str:
     return "-" if value is None else f"{100.0 * value:.2f}"
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, (np.ndarray, np.generic)):
-        return _plain(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

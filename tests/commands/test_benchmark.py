@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from emotion_perception.engine.evaluation import peaks
+from emotion_perception.engine.evaluation.benchmark import peaks
 
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peaks, "_SIDE", 64)
     monkeypatch.setattr(peaks, "_SECONDS", 0.001)
-    monkeypatch.setattr("emotion_perception.engine.evaluation.footprint._TIMES", 1)
+    monkeypatch.setattr("emotion_perception.engine.evaluation.benchmark.footprint._TIMES", 1)
 
 
 def test_tables_and_a_report_are_made(command, quick: None, tiny_weights: Path, tmp_path: Path) -> None:

@@ -13,13 +13,13 @@ from emotion_perception.engine.cards import InputSpec
 from emotion_perception.engine.data import Image
 from emotion_perception.engine.datasets import EmotionDataset, Targets
 from emotion_perception.engine.errors import DatasetError, UsageError, WeightsError
-from emotion_perception.engine.evaluation import peaks
-from emotion_perception.engine.evaluation.benchmark import benchmark, in_turns, pictures_for, summary
-from emotion_perception.engine.evaluation.benchmark_report import cost_rise, notes, write_benchmark
-from emotion_perception.engine.evaluation.footprint import footprint
+from emotion_perception.engine.evaluation.benchmark import peaks
+from emotion_perception.engine.evaluation.benchmark.footprint import footprint
+from emotion_perception.engine.evaluation.benchmark.report import cost_rise, notes, write_benchmark
+from emotion_perception.engine.evaluation.benchmark.stages import video_stages
+from emotion_perception.engine.evaluation.benchmark.timing import benchmark, in_turns, pictures_for, summary
+from emotion_perception.engine.evaluation.benchmark.variants import Variant, judged, prepare
 from emotion_perception.engine.evaluation.machine import machine
-from emotion_perception.engine.evaluation.stages import video_stages
-from emotion_perception.engine.evaluation.variants import Variant, judged, prepare
 from emotion_perception.engine.labels import AFFECTNET8
 from emotion_perception.engine.learners import Learner
 from emotion_perception.engine.pipeline import Pipeline
@@ -69,7 +69,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small matrices, and one process for each variant."""
     monkeypatch.setattr(peaks, "_SIDE", 64)
     monkeypatch.setattr(peaks, "_SECONDS", 0.001)
-    monkeypatch.setattr("emotion_perception.engine.evaluation.footprint._TIMES", 1)
+    monkeypatch.setattr("emotion_perception.engine.evaluation.benchmark.footprint._TIMES", 1)
 
 
 def test_the_machine_is_described_without_its_name() -> None:
@@ -194,11 +194,12 @@ def test_everything_is_measured_and_reported(prepared: tuple[list[Variant], Path
 def test_an_exported_folder_is_measured_as_it_is_and_without_torch(prepared: tuple[list[Variant], Path], tmp_path: Path) -> None:
     folder = prepared[0][3].folder
     code = (
-        "import sys; from pathlib import Path; from emotion_perception.engine.evaluation import benchmark, footprint, peaks, variants; "
+        "import sys; from pathlib import Path; "
+        "from emotion_perception.engine.evaluation.benchmark import footprint, peaks, timing, variants; "
         "peaks._SIDE, peaks._SECONDS, footprint._TIMES = 64, 0.001, 1; "
         "folder, scratch = map(Path, sys.argv[1:]); "
         "found = variants.prepare('esr', folder, scratch, backends=['onnxruntime'], precisions=['fp32'], reference=False); "
-        "result = benchmark.benchmark(found, scratch, batches=[1], seconds=0.01); "
+        "result = timing.benchmark(found, scratch, batches=[1], seconds=0.01); "
         "print('torch' in sys.modules, found[0].folder, result['multiply_adds'])"
     )
     done = subprocess.run([sys.executable, "-c", code, folder, tmp_path], capture_output=True, text=True, check=True)
@@ -246,7 +247,7 @@ def test_a_learner_without_weights_or_ensemble_is_refused(tmp_path: Path, monkey
         def __init__(self, *, backend: str = "auto", device: str = "auto") -> None:
             super().__init__(backend=backend, device=device)
 
-    monkeypatch.setattr("emotion_perception.engine.evaluation.variants.learner_class", lambda name: Plain)
+    monkeypatch.setattr("emotion_perception.engine.evaluation.benchmark.variants.learner_class", lambda name: Plain)
     with pytest.raises(UsageError, match="no default weights; give --weights"):
         prepare("esr", None, tmp_path)
     with pytest.raises(UsageError, match="no anytime ensemble"):
@@ -280,7 +281,7 @@ def test_a_process_that_fails_is_one_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ahead", [True, False])
 def test_a_video_is_timed_by_stage(weights: Path, portrait: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead: bool) -> None:
-    monkeypatch.setattr("emotion_perception.engine.evaluation.stages._WARM_UP_FRAMES", 2)
+    monkeypatch.setattr("emotion_perception.engine.evaluation.benchmark.stages._WARM_UP_FRAMES", 2)
     photo = Image.open(portrait).rgb[:256, :256]
     with VideoWriter(tmp_path / "short.mp4", 30, (256, 256)) as writer:
         for n in range(4):

@@ -10,16 +10,16 @@ import pytest
 from emotion_perception.engine.datasets import Targets
 from emotion_perception.engine.datasets.catalogue import UNKNOWN, write_catalogue
 from emotion_perception.engine.errors import EmotionPerceptionError, InputError, UsageError
-from emotion_perception.engine.evaluation.groups import Groups, read_groups
-from emotion_perception.engine.evaluation.limits import Limit
+from emotion_perception.engine.evaluation.fairness.groups import Groups, read_groups
+from emotion_perception.engine.evaluation.fairness.limits import Limit
+from emotion_perception.engine.evaluation.fairness.resampling import interval, resample
 from emotion_perception.engine.evaluation.metrics import classification_metrics
-from emotion_perception.engine.evaluation.resampling import interval, resample
 from emotion_perception.engine.labels import AFFECTNET8, LabelSet
 from emotion_perception.engine.target import Emotions
 from emotion_perception.engine.testing import DrawnFaces
 
 pytest.importorskip("fairlearn", reason="fairlearn is not installed; it comes with the extra 'fairness'")
-from emotion_perception.engine.evaluation.fairness import audit, summary
+from emotion_perception.engine.evaluation.fairness.auditing import audit, summary
 
 TWO = LabelSet("two", ("calm", "angry"), "test")
 

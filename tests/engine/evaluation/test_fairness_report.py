@@ -11,14 +11,14 @@ from PIL import Image
 
 from emotion_perception.engine.cards import CropSpec, InputSpec, ModelCard
 from emotion_perception.engine.datasets import Targets
-from emotion_perception.engine.evaluation.groups import Groups
-from emotion_perception.engine.evaluation.limits import Limit
+from emotion_perception.engine.evaluation.fairness.groups import Groups
+from emotion_perception.engine.evaluation.fairness.limits import Limit
 from emotion_perception.engine.labels import AFFECTNET8
 from emotion_perception.engine.target import Emotions
 
 pytest.importorskip("fairlearn", reason="fairlearn is not installed; it comes with the extra 'fairness'")
-from emotion_perception.engine.evaluation.fairness import audit
-from emotion_perception.engine.evaluation.fairness_report import group_rows, write_report
+from emotion_perception.engine.evaluation.fairness.auditing import audit
+from emotion_perception.engine.evaluation.fairness.report import group_rows, write_report
 
 CARD = ModelCard(
     learner="toy",

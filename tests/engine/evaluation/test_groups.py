@@ -7,7 +7,7 @@ import pytest
 
 from emotion_perception.engine.datasets import EmotionDataset, Targets
 from emotion_perception.engine.errors import DatasetError, EmotionPerceptionError, UsageError
-from emotion_perception.engine.evaluation.groups import in_order, read_groups
+from emotion_perception.engine.evaluation.fairness.groups import in_order, read_groups
 from emotion_perception.engine.labels import AFFECTNET8
 
 

@@ -17,7 +17,7 @@ from statistics import median
 from typing import Any
 
 from emotion_perception.engine.errors import WeightsError
-from emotion_perception.engine.evaluation.variants import Variant
+from emotion_perception.engine.evaluation.benchmark.variants import Variant
 
 _TIMES = 3
 _CALLS = 5

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from emotion_perception.engine.cards import ModelCard
-from emotion_perception.engine.evaluation.fairness import SUMMARY
+from emotion_perception.engine.evaluation.fairness.auditing import SUMMARY
 from emotion_perception.engine.evaluation.report import new_figure, store_figure, write_json
 from emotion_perception.engine.storage import atomic_write
 
@@ -61,7 +61,7 @@ def write_report(result: Mapping[str, Any], card: ModelCard, folder: str | Path)
     Raises:
         StorageError: A file cannot be written.
     """
-    from emotion_perception.engine.evaluation.fairness_html import page
+    from emotion_perception.engine.evaluation.fairness.html import page
 
     place = Path(folder)
     plots: dict[str, list[Path]] = {}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from emotion_perception.engine.cards import ModelCard
-from emotion_perception.engine.evaluation.fairness import RATES, summary
+from emotion_perception.engine.evaluation.fairness.auditing import RATES, summary
 
 _STYLE = """
 :root { color-scheme: light; }
@@ -170,7 +170,7 @@ def _scores(scores: Mapping[str, Any], place: str = "") -> Iterator[str]:
 
 
 def _attribute(result: Mapping[str, Any], attribute: str, plots: Sequence[Path]) -> list[str]:
-    from emotion_perception.engine.evaluation.fairness_report import GROUP_COLUMNS, bounds, group_rows
+    from emotion_perception.engine.evaluation.fairness.report import GROUP_COLUMNS, bounds, group_rows
 
     found, words = result["attributes"][attribute], result["classes"]
     parts = [f"<h2>{escape(attribute)}</h2>", f"<p>{escape(summary(result, attribute))}.</p>"]
@@ -225,7 +225,7 @@ def _intervals(result: Mapping[str, Any]) -> str:
 
 
 def _gap(value: Mapping[str, Any] | None) -> str:
-    from emotion_perception.engine.evaluation.fairness_report import bounds
+    from emotion_perception.engine.evaluation.fairness.report import bounds
 
     return "-" if value is None else f"{value['difference']:.3f} ({bounds(value['interval'])})"
 

@@ -7,10 +7,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from emotion_perception.engine.evaluation.benchmark import MOST_MEMORY_MB, MOST_START_S
+from emotion_perception.engine.evaluation.benchmark.stages import STAGES
+from emotion_perception.engine.evaluation.benchmark.timing import MOST_MEMORY_MB, MOST_START_S
+from emotion_perception.engine.evaluation.benchmark.variants import REFERENCE
 from emotion_perception.engine.evaluation.report import new_figure, store_figure, write_json
-from emotion_perception.engine.evaluation.stages import STAGES
-from emotion_perception.engine.evaluation.variants import REFERENCE
 from emotion_perception.engine.storage import atomic_write
 
 _MOST_LOAD = 0.7

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from emotion_perception.engine.errors import DatasetError, UsageError
-from emotion_perception.engine.evaluation.footprint import footprint
+from emotion_perception.engine.evaluation.benchmark.footprint import footprint
+from emotion_perception.engine.evaluation.benchmark.peaks import gemm_peaks, multiply_adds
+from emotion_perception.engine.evaluation.benchmark.stages import video_stages
+from emotion_perception.engine.evaluation.benchmark.variants import REFERENCE, Runner, Variant, judged
 from emotion_perception.engine.evaluation.machine import machine
-from emotion_perception.engine.evaluation.peaks import gemm_peaks, multiply_adds
-from emotion_perception.engine.evaluation.stages import video_stages
-from emotion_perception.engine.evaluation.variants import REFERENCE, Runner, Variant, judged
 from emotion_perception.engine.target import FloatArray
 
 if TYPE_CHECKING:

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from emotion_perception.engine.datasets.base import Targets
 from emotion_perception.engine.errors import DatasetError, InputError, MissingDependencyError, UsageError
-from emotion_perception.engine.evaluation.groups import Groups, in_order
-from emotion_perception.engine.evaluation.limits import Limit, check, require_attributes
+from emotion_perception.engine.evaluation.fairness.groups import Groups, in_order
+from emotion_perception.engine.evaluation.fairness.limits import Limit, check, require_attributes
+from emotion_perception.engine.evaluation.fairness.resampling import Floats, Resamples, interval, resample
 from emotion_perception.engine.evaluation.metrics import classification_metrics
-from emotion_perception.engine.evaluation.resampling import Floats, Resamples, interval, resample
 from emotion_perception.engine.labels import LabelSet
 from emotion_perception.engine.target import Emotions
 
