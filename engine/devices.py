@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from emotion_perception.engine.errors import UsageError
+from emotion_perception.engine.errors import check_words
 
 if TYPE_CHECKING:
     import torch
@@ -17,8 +17,7 @@ logger = logging.getLogger(__name__)
 
 def check_device(device: str) -> None:
     """Refuses a word that names no device."""
-    if device not in ("auto", "cpu", "cuda"):
-        raise UsageError(f"device is {device!r}, expected 'auto', 'cpu' or 'cuda'")
+    check_words("device", device, ("auto", "cpu", "cuda"))
 
 
 def torch_device(device: str, device_ind: Sequence[int] = (0,), who: str = "torch") -> torch.device:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 
@@ -66,3 +66,9 @@ def unknown_name(kind: str, given: str, known: Iterable[str]) -> UsageError:
     nearest = get_close_matches(given.lower(), [n.lower() for n in names], n=1)
     hint = f"did you mean {next(n for n in names if n.lower() == nearest[0])!r}?" if nearest else f"known: {', '.join(names) or 'none'}"
     return UsageError(f"unknown {kind} {given!r}; {hint}")
+
+
+def check_words(name: str, value: str | None, allowed: Sequence[str | None]) -> None:
+    """Raises `UsageError` for a word that is not one of those allowed."""
+    if value not in allowed:
+        raise UsageError(f"{name} is {value!r}, expected one of {', '.join(map(str, allowed))}")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from emotion_perception.engine.cards import ModelCard
 from emotion_perception.engine.data import Color
 from emotion_perception.engine.devices import check_device, torch_device
-from emotion_perception.engine.errors import EmotionPerceptionError, NotLoadedError, UsageError, WeightsError
+from emotion_perception.engine.errors import EmotionPerceptionError, NotLoadedError, UsageError, WeightsError, check_words
 from emotion_perception.engine.storage import SameFile
 from emotion_perception.engine.target import Emotions, FloatArray
 
@@ -86,8 +86,7 @@ class Learner(ABC):
                 the weights, else what `tune` found to be the fastest here, else torch.
         """
         check_device(device)
-        if backend not in BACKENDS:
-            raise UsageError(f"backend is {backend!r}, expected one of {', '.join(BACKENDS)}")
+        check_words("backend", backend, BACKENDS)
         self.backend = backend
         if batch_size < 1:
             raise UsageError(f"batch_size is {batch_size}, expected at least 1")

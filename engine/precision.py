@@ -8,15 +8,14 @@ from functools import lru_cache
 
 import torch
 
-from emotion_perception.engine.errors import UsageError
+from emotion_perception.engine.errors import check_words
 
 logger = logging.getLogger(__name__)
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
     """Returns the autocast context for ``auto``, ``fp32`` or ``bf16``; ``auto`` measures once whether bf16 is faster here."""
-    if precision not in ("auto", "fp32", "bf16"):
-        raise UsageError(f"precision is {precision!r}, expected 'auto', 'fp32' or 'bf16'")
+    check_words("precision", precision, ("auto", "fp32", "bf16"))
     wanted = precision == "bf16" or (precision == "auto" and bfloat16_is_faster(device.type))
     return torch.autocast(device.type, torch.bfloat16, enabled=wanted)
 

@@ -30,7 +30,7 @@ def run(
 ) -> None:
     """Compares runs at the same kind of epoch, with their spread over seeds, and says which differences are within the noise."""
     from emotion_perception.engine.errors import UsageError
-    from emotion_perception.engine.evaluation.comparison import compare
+    from emotion_perception.engine.training.comparison import compare
 
     if at not in ("best", "last") and not at.isdecimal():
         raise UsageError(f"--at is {at!r}, expected best, last or the number of an epoch")

@@ -165,11 +165,11 @@ class EmotionDataset(DatasetIterator):
 
     def as_cropped(self, index: int, card: ModelCard) -> Pixels:
         """Returns a picture as the crop that a card asks for would show it; as it is where that is what it shows."""
-        from emotion_perception.engine.training.augment import plain
+        from emotion_perception.engine.vision.crops import central_crop
 
         picture = self.picture(index)
         zoom = card.crop.scale / self.crop_scale(index) if card.crop else 1.0
-        return picture if zoom == 1.0 else plain(picture, card.input.height, zoom, card.input.interpolation)
+        return picture if zoom == 1.0 else central_crop(picture, card.input.height, zoom, card.input.interpolation)
 
     def __len__(self) -> int:
         """Returns the number of pictures."""

@@ -110,7 +110,7 @@ def _opened(card: ModelCard, given: Any) -> tuple[str, int, Callable[[int], Any]
 def _variants(card: ModelCard) -> tuple[list[NDArray[np.uint8]], list[NDArray[np.uint8]]]:
     """Returns variants of the bundled face: usual ones for the ranges, and stranger ones, of which a network is less sure."""
     from emotion_perception.engine.data import Image
-    from emotion_perception.engine.training.augment import Augmentation
+    from emotion_perception.engine.vision.augment import Augmentation
     from emotion_perception.engine.vision.crops import face_crop
 
     portrait = face_crop(Image.open(_PORTRAIT), _FACE, CropSpec(scale=_PORTRAIT_SCALE), (256, 256))

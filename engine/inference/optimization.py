@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from emotion_perception.engine.errors import UsageError, WeightsError
+from emotion_perception.engine.errors import WeightsError, check_words
 from emotion_perception.engine.inference.backends import Backend, rows, run_batches
 from emotion_perception.engine.inference.calibration import Calibration, calibration_set
 from emotion_perception.engine.inference.choice import measure
@@ -66,8 +66,7 @@ def optimize(
         UsageError: Another precision; int8 without calibration.
         WeightsError: The tolerance cannot be held.
     """
-    if precision not in PRECISIONS:
-        raise UsageError(f"precision is {precision!r}, expected one of {', '.join(PRECISIONS)}")
+    check_words("precision", precision, PRECISIONS)
     started = time.monotonic()
     network = learner.model
     inputs = calibration_set(learner, calibration, needed=precision == "int8")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 import numpy as np
 
 from emotion_perception.engine.cards import InputSpec, ModelCard
-from emotion_perception.engine.errors import UsageError
+from emotion_perception.engine.errors import UsageError, check_words
 from emotion_perception.engine.learners import Learner
 from emotion_perception.engine.target import Emotions, FloatArray
 
@@ -149,10 +149,10 @@ class HeadLearner(Learner):
         """
         import torch
 
-        from emotion_perception.engine.training.augment import Augmentation
         from emotion_perception.engine.training.heads import Recipe, head_stage
         from emotion_perception.engine.training.pictures import Pictures
         from emotion_perception.engine.training.running import run_stages
+        from emotion_perception.engine.vision.augment import Augmentation
 
         if dataset is None:
             raise UsageError(f"fit of {self.name} got no data set; open one with open_dataset, or give --dataset and --data")
@@ -223,12 +223,6 @@ class HeadLearner(Learner):
         if not self.has_classes:
             targets = Targets(np.full_like(targets.index, -1), affect=targets.affect)
         return measure(emotions, targets) | (measure_videos(emotions, dataset) if self.has_classes else {})
-
-
-def check_words(name: str, value: str | None, allowed: Sequence[str | None]) -> None:
-    """Raises `UsageError` for a word that is not one of those allowed."""
-    if value not in allowed:
-        raise UsageError(f"{name} is {value!r}, expected one of {', '.join(map(str, allowed))}")
 
 
 def resized_spec(spec: InputSpec, side: int) -> InputSpec:

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from emotion_perception.engine.datasets import EmotionDataset
 from emotion_perception.engine.errors import DatasetError
 from emotion_perception.engine.labels import AFFECTNET8, LabelSet
-from emotion_perception.engine.training.augment import Augmentation, plain
 from emotion_perception.engine.training.loop import Batch
+from emotion_perception.engine.vision.augment import Augmentation
+from emotion_perception.engine.vision.crops import central_crop
 
 # AffectNet's mean [valence, arousal] per class, measured on its manual validation list (500 rows per class), in affectnet8's order.
 CLASS_AFFECT = np.array(
@@ -88,7 +89,7 @@ class Pictures:
             picture = self.dataset.picture(number)
             zoom = self.crop_scale / self.dataset.crop_scale(number)
             if epoch is None or self.augmentation is None:
-                pixels[row] = plain(picture, size, zoom, self.interpolation)
+                pixels[row] = central_crop(picture, size, zoom, self.interpolation)
             else:
                 pixels[row] = self.augmentation(picture, size, (self.seed, epoch, number), zoom)
         images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div_(255.0).contiguous(memory_format=torch.channels_last)

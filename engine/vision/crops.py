@@ -156,6 +156,20 @@ def face_crop(image: Image, box: BoundingBox, crop: CropSpec, size_hw: tuple[int
     return result
 
 
+def central_crop(picture: NDArray[np.uint8], size: int, zoom: float = 1.0, interpolation: str = "area") -> NDArray[np.uint8]:
+    """Returns the middle of a picture, ``zoom`` times its side, scaled to ``(size, size, 3)``; above 1 its border is repeated."""
+    cv2 = opencv("cropping pictures")
+    if zoom != 1.0:
+        height, width = picture.shape[:2]
+        top, left = round(height * (1.0 - zoom) / 2.0), round(width * (1.0 - zoom) / 2.0)
+        if zoom > 1.0:
+            picture = cv2.copyMakeBorder(picture, -top, -top, -left, -left, cv2.BORDER_REPLICATE).astype(np.uint8)
+        else:
+            picture = picture[top : height - top, left : width - left]
+    scaled = resized(picture, size, size, interpolation)
+    return np.repeat(scaled[:, :, None], 3, axis=2) if scaled.ndim == 2 else scaled
+
+
 def _touched(start: float, side: float, length: int) -> tuple[int, int]:
     """Returns first and last + 1 index of the pixels along one axis that a crop reads; at least one."""
     first = min(max(math.floor(start) - 1, 0), length - 1)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from emotion_perception.engine.cards import INTERPOLATIONS, ModelCard
 from emotion_perception.engine.data import Color
-from emotion_perception.engine.errors import InputError, UsageError, WeightsError
+from emotion_perception.engine.errors import InputError, UsageError, WeightsError, check_words
 from emotion_perception.engine.target import Emotions, FloatArray
-from emotion_perception.engine.training.learner import HeadLearner, check_words
+from emotion_perception.engine.training.learner import HeadLearner
 from emotion_perception.learners.emonet.card import CARD, CHANNEL_MEAN, WEIGHTS_NAME
 from emotion_perception.learners.emonet.checkpoints import MEAN_NAME, read_mean_image, read_weights
 

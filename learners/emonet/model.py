@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, max_pool2d, pad, relu
 
-from emotion_perception.engine.errors import InputError, UsageError
+from emotion_perception.engine.errors import InputError, check_words
 
 CLASSES = 20
 SIDE = 227  # of the input, in pixels; from 259 on there would be a judgement for each of several places
@@ -138,8 +138,7 @@ class EmoNet(nn.Module):
         Raises:
             UsageError: Another layer.
         """
-        if layer not in LAYERS:
-            raise UsageError(f"layer is {layer!r}, expected one of {', '.join(LAYERS)}")
+        check_words("layer", layer, LAYERS)
         maps = self.last_conv(x)
         if layer == "conv5":
             return maps

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from emotion_perception.engine.cards import ModelCard
-from emotion_perception.engine.errors import UsageError, WeightsError
+from emotion_perception.engine.errors import UsageError, WeightsError, check_words
 from emotion_perception.engine.learners import Learner
 from emotion_perception.engine.target import Emotions, FloatArray
-from emotion_perception.engine.training.learner import check_words
 from emotion_perception.learners.emotorch.card import BASELINE_NAME, CARD, CARDS, ENHANCED_NAME
 from emotion_perception.learners.emotorch.datasets import ALTERATIONS
 

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from emotion_perception.engine.cards import CropSpec, InputSpec, ModelCard
-from emotion_perception.engine.errors import DatasetError, UsageError
+from emotion_perception.engine.errors import DatasetError, UsageError, check_words
 from emotion_perception.engine.learners import Learner
 from emotion_perception.engine.target import Emotions, FloatArray
-from emotion_perception.engine.training.learner import check_words
 from emotion_perception.learners.esr.anytime import Anytime, check_limits
 from emotion_perception.learners.esr.card import CARD
 from emotion_perception.learners.esr.checkpoints import BASE_NAME, BRANCH_NAME, read_published, write_published
@@ -240,9 +239,9 @@ class FacialEmotionLearner(Learner):
         """
         import torch
 
-        from emotion_perception.engine.training.augment import Augmentation
         from emotion_perception.engine.training.pictures import Pictures
         from emotion_perception.engine.training.running import run_stages
+        from emotion_perception.engine.vision.augment import Augmentation
         from emotion_perception.learners.esr import training
 
         faces, affect_faces, val_faces, val_affect = self._datasets(dataset, val_dataset)

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from emotion_perception.engine.cards import CARD_NAME, ModelCard
-from emotion_perception.engine.errors import UsageError, WeightsError
+from emotion_perception.engine.errors import UsageError, WeightsError, check_words
 from emotion_perception.engine.keras_weights import KERAS_SUFFIXES
-from emotion_perception.engine.training.learner import TASKS, HeadLearner, check_words
+from emotion_perception.engine.training.learner import TASKS, HeadLearner
 from emotion_perception.learners.mobilenetv2_affectnet.card import CARD
 from emotion_perception.learners.mobilenetv2_affectnet.checkpoints import read_backbone, read_tower
 

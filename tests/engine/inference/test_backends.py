@@ -68,6 +68,14 @@ def test_a_picture_without_batch_axis_is_refused(backend):
         backend(pictures(1)[0])
 
 
+def test_a_module_made_in_inference_mode_is_run(model, output_names):
+    x = pictures(2)
+    with torch.inference_mode():
+        inside = TorchBackend(type(model)(), output_names, "cpu")
+        within = inside(x)["logits"]
+    np.testing.assert_array_equal(inside(x)["logits"], within)
+
+
 def test_torch_keeps_no_graph_and_answers_in_evaluation_mode_after_training(model, output_names):
     backend = TorchBackend(model, output_names, "cpu")
     x = pictures(4)
@@ -164,7 +172,7 @@ def test_providers_follow_the_device_and_what_is_installed():
     assert choose_providers("auto", gpu) == choose_providers("cuda", gpu) == ["CUDAExecutionProvider", "CPUExecutionProvider"]
     assert choose_providers("cpu", gpu) == ["CPUExecutionProvider"]
     assert choose_providers("auto", ["AzureExecutionProvider", "CPUExecutionProvider"]) == ["CPUExecutionProvider"]
-    with pytest.raises(UsageError, match="'gpu', expected 'auto', 'cpu' or 'cuda'"):
+    with pytest.raises(UsageError, match="'gpu', expected one of auto, cpu, cuda"):
         choose_providers("gpu", gpu)
 
 

@@ -10,9 +10,10 @@ import torch
 from emotion_perception.engine.datasets import EmotionDataset, Targets
 from emotion_perception.engine.errors import DatasetError
 from emotion_perception.engine.labels import AFFECTNET8, FERPLUS8
-from emotion_perception.engine.training.augment import Augmentation, plain
 from emotion_perception.engine.training.pictures import CLASS_AFFECT, Pictures
 from emotion_perception.engine.training.subsets import balanced_subset
+from emotion_perception.engine.vision.augment import Augmentation
+from emotion_perception.engine.vision.crops import central_crop
 
 
 class Made(EmotionDataset):
@@ -89,7 +90,7 @@ def test_augmentation_depends_on_seed_epoch_and_picture_alone():
 
 def test_without_an_epoch_or_without_augmentation_pictures_are_as_inference_sees_them():
     dataset = made()
-    expected = plain(dataset.picture(2), 24)
+    expected = central_crop(dataset.picture(2), 24)
     for pictures, epoch in ((Pictures(dataset, 4, augmentation=Augmentation()), None), (Pictures(dataset, 4), 5)):
         image = pictures.batch(np.array([2]), 24, epoch)[0][0]
         np.testing.assert_array_equal((image.permute(1, 2, 0) * 255).round().numpy(), expected)
@@ -128,7 +129,7 @@ def test_without_any_change_the_picture_is_only_scaled():
 @pytest.mark.parametrize("zoom", [1.0, 0.6])
 def test_a_picture_much_larger_than_the_result_is_as_smooth_as_at_inference(zoom):
     noise = np.random.default_rng(0).integers(0, 256, (400, 400), np.uint8)
-    assert float(STILL(noise, 48, (0, 0, 0), zoom).std()) < 1.5 * float(plain(noise, 48, zoom).std())
+    assert float(STILL(noise, 48, (0, 0, 0), zoom).std()) < 1.5 * float(central_crop(noise, 48, zoom).std())
 
 
 def still(**changes) -> Augmentation:

@@ -33,7 +33,7 @@ def test_the_precision_asked_for_is_used(precision, dtype):
 
 
 def test_an_unknown_precision_is_refused():
-    with pytest.raises(UsageError, match="precision is 'fp16', expected 'auto', 'fp32' or 'bf16'"):
+    with pytest.raises(UsageError, match="precision is 'fp16', expected one of auto, fp32, bf16"):
         autocast(CPU, "fp16")
 
 
