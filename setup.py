@@ -98,8 +98,8 @@ setup(
             if (ROOT / folder).is_dir()
         ),
     ],
-    # torch, OpenCV and onnxruntime are extras: a Jetson has its own builds of them.
-    install_requires=["numpy>=1.26", "pillow>=9.1", "pooch", "requests", "rich", "safetensors", "scipy", "typer"],
+    # torch, OpenCV and onnxruntime are extras: a Jetson has its own builds of them. typer before 0.12.4 does not know `Path | None`.
+    install_requires=["numpy>=1.26", "pillow>=9.1", "pooch", "requests", "rich", "safetensors", "scipy", "typer>=0.12.4"],
     extras_require={
         "torch": torch,
         "vision": vision,

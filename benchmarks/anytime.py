@@ -28,7 +28,7 @@ import numpy as np
 from emotion_perception import FacialEmotionLearner
 from emotion_perception.engine.datasets import EmotionDataset, FERPlus
 from emotion_perception.engine.evaluation import outputs_over
-from emotion_perception.engine.evaluation.machine import machine
+from emotion_perception.engine.machine import machine
 from emotion_perception.engine.storage import atomic_write
 from emotion_perception.engine.target import Emotions, FloatArray
 from emotion_perception.engine.vision.crops import network_input

@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from emotion_perception.engine.evaluation.machine import machine
+from emotion_perception.engine.machine import machine
 from emotion_perception.engine.storage import atomic_write
 from emotion_perception.learners.emotx.clips import FPS
 from emotion_perception.learners.emotx.moviegraphs import MovieGraphs, write_synthetic

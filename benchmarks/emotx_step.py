@@ -28,8 +28,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from emotion_perception.engine.evaluation.machine import machine
-from emotion_perception.engine.inference.threads import cpu_threads
+from emotion_perception.engine.machine import cpu_threads, machine
 from emotion_perception.engine.storage import atomic_write
 from emotion_perception.learners.emotx.layers import FEED_FORWARD, HEADS
 from emotion_perception.learners.emotx.model import DEFAULTS, build_network

@@ -28,7 +28,7 @@ import numpy as np
 
 from benchmarks.ros2_session import session
 from benchmarks.slow_learner import INFER_S
-from emotion_perception.engine.evaluation.machine import machine
+from emotion_perception.engine.machine import machine
 from emotion_perception.engine.storage import atomic_write
 
 _CALLS = 100

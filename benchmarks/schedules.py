@@ -22,7 +22,7 @@ import numpy as np
 
 from emotion_perception import FacialEmotionLearner
 from emotion_perception.engine.datasets import EmotionDataset, FERPlus
-from emotion_perception.engine.evaluation.machine import machine
+from emotion_perception.engine.machine import machine
 from emotion_perception.engine.storage import atomic_write
 
 logger = logging.getLogger(__name__)

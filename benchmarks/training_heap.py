@@ -25,9 +25,8 @@ from typing import Any
 
 import torch
 
-from emotion_perception.engine.evaluation.machine import machine
 from emotion_perception.engine.heap import kept_heap
-from emotion_perception.engine.inference.threads import cpu_threads
+from emotion_perception.engine.machine import cpu_threads, machine
 from emotion_perception.engine.registry import create_learner
 from emotion_perception.engine.storage import atomic_write
 

@@ -28,8 +28,8 @@ import emotion_perception.engine
 from emotion_perception.commands._common import open_detector, open_learner
 from emotion_perception.engine.data import Image
 from emotion_perception.engine.evaluation.benchmark.stages import STAGES, video_stages
-from emotion_perception.engine.evaluation.machine import machine
 from emotion_perception.engine.learners import Learner
+from emotion_perception.engine.machine import machine
 from emotion_perception.engine.pipeline import Pipeline
 from emotion_perception.engine.vision.opencv import opencv
 from emotion_perception.engine.vision.video import VideoWriter, read_video

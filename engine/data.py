@@ -5,14 +5,18 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emotion_perception.engine.errors import InputError, UsageError
 
+if TYPE_CHECKING:
+    from PIL.Image import Image as PillowImage
+
 Color = Literal["rgb", "bgr"]
+_ORIENTATION = 0x0112  # EXIF's tag
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,8 +34,9 @@ class Image:
     frame_id: str = ""
 
     def __post_init__(self) -> None:
-        """Refuses anything but an RGB uint8 array; `Image.from_array` converts."""
-        if not isinstance(self.rgb, np.ndarray) or self.rgb.dtype != np.uint8 or self.rgb.ndim != 3 or self.rgb.shape[2] != 3:
+        """Refuses anything but an RGB uint8 array with pixels; `Image.from_array` converts."""
+        rgb = self.rgb
+        if not isinstance(rgb, np.ndarray) or rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or not rgb.size:
             raise InputError(f"Image takes a (height, width, 3) uint8 RGB array, got {describe(self.rgb)}; use Image.from_array to convert")
 
     @property
@@ -48,32 +53,35 @@ class Image:
     def open(cls, path: str | Path) -> Image:
         """Reads a picture file (anything Pillow decodes; of an animation the first frame), upright as its EXIF says.
 
+        Where the EXIF is damaged, the picture is taken as it lies.
+
         Raises:
             InputError: The file is missing, empty, truncated, too large or not a picture.
         """
-        from PIL import Image as PillowImage
-        from PIL import ImageOps, UnidentifiedImageError
+        from PIL import Image as Pillow
+        from PIL import UnidentifiedImageError
 
         file = Path(path)
         try:
             if file.stat().st_size == 0:
                 raise InputError(f"picture {str(file)!r} is empty (0 bytes); give a JPEG, PNG, BMP, TIFF or WebP file")
             with warnings.catch_warnings():
-                # Pillow warns from 89 megapixels on and refuses from 179 on; the refusal is limit enough.
-                warnings.simplefilter("ignore", PillowImage.DecompressionBombWarning)
-                with PillowImage.open(file) as picture:
-                    upright = ImageOps.exif_transpose(picture)
+                # Pillow warns of damaged EXIF, and from 89 megapixels on; it refuses from 179 on, which is limit enough.
+                warnings.simplefilter("ignore")
+                with Pillow.open(file) as picture:
+                    picture.load()
+                    upright = _upright(picture)
                     if upright.mode.startswith("I"):  # 16 bits a pixel; Pillow's own conversion would clip it to white
                         return cls.from_array((np.asarray(upright) / 65535.0).clip(0.0, 1.0).astype(np.float32))
                     return cls(np.array(upright.convert("RGB")))
-        except PillowImage.DecompressionBombError:
+        except Pillow.DecompressionBombError:
             raise InputError(f"picture {str(file)!r} has more than 178 million pixels; scale it down first") from None
         except UnidentifiedImageError:
             raise InputError(f"{str(file)!r} is not a picture; give a JPEG, PNG, BMP, TIFF or WebP file") from None
-        except (OSError, SyntaxError, ValueError, EOFError) as error:
-            if isinstance(error, InputError):
-                raise
-            reason = getattr(error, "strerror", None) or str(error)
+        except InputError:
+            raise
+        except Exception as error:  # of any kind: a damaged file leads Pillow's decoders anywhere
+            reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
             raise InputError(f"cannot read picture {str(file)!r}: {reason}; give a whole JPEG, PNG, BMP, TIFF or WebP file") from None
 
     @classmethod
@@ -106,6 +114,26 @@ class Image:
     def __repr__(self) -> str:
         """Says size and stamp instead of printing pixels."""
         return f"Image({self.width}x{self.height}, stamp_s={self.stamp_s}, frame_id={self.frame_id!r})"
+
+
+def _upright(picture: PillowImage) -> PillowImage:
+    """Turns a decoded picture as its EXIF says; one whose EXIF cannot be read stays as it lies."""
+    from PIL.Image import Transpose
+
+    turns = {
+        2: Transpose.FLIP_LEFT_RIGHT,
+        3: Transpose.ROTATE_180,
+        4: Transpose.FLIP_TOP_BOTTOM,
+        5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270,
+        7: Transpose.TRANSVERSE,
+        8: Transpose.ROTATE_90,
+    }
+    try:
+        turn = turns.get(picture.getexif().get(_ORIENTATION, 1))
+    except Exception:  # of any kind, as with the picture itself
+        return picture
+    return picture if turn is None else picture.transpose(turn)
 
 
 def describe(value: Any) -> str:

@@ -132,13 +132,13 @@ def digest_of(path: Path, kind: str = "sha256") -> str:
 
 
 def _fetch(addresses: list[str], target: Path, digest: str | None, progress: bool, check: Callable[[Path], object] | None = None) -> Path:
-    if target.is_dir():
-        raise StorageError(f"cannot write {str(target)!r}: it is a folder; give the path of a file")
-    if _is_right(target, digest) and _problem(check, target) is None:
-        return target
-    if target.exists():
-        logger.warning("%s is damaged or of another version; fetching it again", target)
     try:
+        if target.is_dir():
+            raise StorageError(f"cannot write {str(target)!r}: it is a folder; give the path of a file")
+        if _is_right(target, digest) and _problem(check, target) is None:
+            return target
+        if target.exists():
+            logger.warning("%s is damaged or of another version; fetching it again", target)
         with made_folder(target.parent), _partial(target, keep=digest is not None) as (part, stream):
             # Another process may have fetched it while this one waited.
             if _is_right(target, digest) and _problem(check, target) is None:

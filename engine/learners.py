@@ -339,8 +339,8 @@ class Learner(ABC):
             calibration: What to take the ranges of int8 from and to check on: a data set, a folder of pictures, or a list as `infer`
                 takes it. None: for a face model, variants of a bundled portrait.
             labelled: A data set as `eval` takes it, to compare the accuracy on, before and after.
-            tolerance: How far the answers may be off, see `Tolerance`; by default 1e-4 for fp32, and for fp16 and int8 98 % agreement and
-                half a point of accuracy.
+            tolerance: How far the answers may be off, see `Tolerance`; by default 1e-4 for fp32, 0.02 for fp16, 0.1 for int8, and for
+                those two 98 % agreement and half a point of accuracy.
 
         Returns:
             The ONNX file, in `temp_path`, with a report on parity, size and speed beside it; `save` copies both beside the weights.
@@ -460,7 +460,7 @@ class Learner(ABC):
         if self.backend.startswith("torch") or not is_known(self.name):
             return False
         choice = self._choice(folder, card)
-        if not choice.file.is_file() or (self.backend == "auto" and choice.backend != "onnxruntime"):
+        if (self.backend == "auto" and choice.backend != "onnxruntime") or not choice.file.is_file():
             return False
         backend = self._open_exported(choice.file, card)
         self.card = card

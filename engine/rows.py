@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from emotion_perception.engine.errors import MissingDependencyError
+from emotion_perception.engine.plain import shown
 from emotion_perception.engine.storage import atomic_write
 
 PARQUET_SUFFIX = ".parquet"
@@ -48,7 +49,7 @@ class RowWriter:
                 self._file = stack.enter_context(parquet.ParquetWriter(part, self._schema))
             else:
                 stream: IO[str] = stack.enter_context(part.open("w", encoding="utf-8", newline=""))
-                self._lines = csv.DictWriter(stream, list(self.columns), extrasaction="ignore")
+                self._lines = csv.DictWriter(stream, list(self.columns))
                 self._lines.writeheader()
             self._stack = stack.pop_all()
         return self
@@ -62,11 +63,12 @@ class RowWriter:
             self._flush()
 
     def write(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Adds rows; what is not among the columns is left out."""
+        """Adds rows; what is not among the columns is left out, texts are written as `shown` gives them."""
+        kept = [{name: shown(row[name]) if isinstance(row.get(name), str) else row.get(name) for name in self.columns} for row in rows]
         if self._lines is not None:
-            self._lines.writerows(dict(row) for row in rows)
+            self._lines.writerows(kept)
             return
-        self._waiting += [{name: row.get(name) for name in self.columns} for row in rows]
+        self._waiting += kept
         if len(self._waiting) >= _CHUNK:
             self._flush()
 

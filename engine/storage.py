@@ -23,17 +23,20 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     """Gives a temporary path beside ``path`` to write to, which replaces ``path`` when the block ends well.
 
     After an error nothing is left, and a file that was there before stays as it was. The temporary name keeps the suffix, so
-    writers that choose a format by it do the right thing. Missing folders are made. A pipe or device is written to directly.
+    writers that choose a format by it do the right thing. Missing folders are made. A pipe or device is written to directly; one that
+    is redirected to a file is refused, as the file would lose what it holds.
 
     Args:
         path: The file to write. A link stays a link; the file it points to is replaced.
 
     Raises:
-        StorageError: Disk full, no permission, ``path`` is a folder. Errors of the block about other files pass unchanged.
+        StorageError: Disk full, no permission, ``path`` is a folder or leads through a device to a file. Errors of the block about
+            other files pass unchanged.
     """
     target = Path(path)
     try:
         is_folder, is_special = target.is_dir(), target.exists() and not target.is_file()
+        resolved = target.resolve()
     except OSError as error:  # e.g. a name that is too long
         raise refusal(target, error) from error
     if is_folder:
@@ -41,7 +44,9 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     if is_special:
         yield target
         return
-    target = target.resolve()
+    if _is_redirected(target, resolved):
+        raise StorageError(f"cannot write {str(target)!r}: it leads to {str(resolved)!r}, which would be replaced; give that file's name")
+    target = resolved
     prefix, suffix = f".{target.stem[:60]}.", f".part{target.suffix}"
     part = target.with_name(f"{prefix}{secrets.token_hex(4)}{suffix}")
     try:
@@ -199,12 +204,14 @@ def _sweep(folder: Path, prefix: str, suffix: str) -> None:
     with suppress(OSError):  # clearing up must not stop a write that may well succeed
         for entry in folder.iterdir():
             if ours.fullmatch(entry.name):
-                descriptor = os.open(entry, os.O_RDONLY)
-                try:
-                    if lock(descriptor, wait=False):
+                with suppress(OSError):  # no lock, no proof: it is held, or cannot be had here, and the entry stays
+                    # NFS gives an exclusive lock only to who may write.
+                    descriptor = os.open(entry, os.O_RDONLY if entry.is_dir() else os.O_RDWR)
+                    try:
+                        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                         _remove(entry)
-                finally:
-                    os.close(descriptor)
+                    finally:
+                        os.close(descriptor)
 
 
 def _commit(staging: Path, target: Path, stale: set[str]) -> None:
@@ -245,6 +252,12 @@ def _roll_forward(target: Path) -> None:
             entry.replace(target / entry.name)
     _sync(target)
     journal.rmdir()
+
+
+def _is_redirected(target: Path, resolved: Path) -> bool:
+    """Says whether a name below /dev or /proc, such as /dev/stdout, leads to an ordinary file elsewhere."""
+    special = ("/dev/", "/proc/")
+    return os.path.abspath(target).startswith(special) and not str(resolved).startswith(special)  # noqa: PTH100
 
 
 def _concerns(error: OSError, part: Path) -> bool:

@@ -75,6 +75,16 @@ def test_the_engine_imports_neither_learners_nor_nodes(root: Path) -> None:
     assert wrong == set()
 
 
+def test_the_engines_folders_import_one_way(root: Path) -> None:
+    order = ("vision", "datasets", "inference", "evaluation", "training")
+    wrong = set()
+    for number, folder in enumerate(order):
+        later = [f"{PACKAGE}.engine.{name}" for name in order[number + 1 :]]
+        for file in python_files(root, f"engine/{folder}"):
+            wrong |= {(file.relative_to(root).as_posix(), name) for name in imports(root, file) if any(below(name, each) for each in later)}
+    assert wrong == set()
+
+
 def test_no_learner_imports_another_or_a_node(root: Path) -> None:
     wrong = set()
     for file in python_files(root, "learners"):

@@ -169,4 +169,5 @@ def _explained(error: Exception) -> tuple[str, int]:
     if isinstance(error, OSError) and error.strerror:
         place = f" {error.filename!r}" if error.filename is not None else ""
         return f"the system refused to use a file{place}: {error.strerror}; choose another place, or see where with --debug", 1
-    return f"unexpected {type(error).__name__}: {error}; run it again with --debug to see where", 1
+    way_out = "run it again with --debug to see where, or doctor to see whether a package is too old"
+    return f"unexpected {type(error).__name__}: {error}; {way_out}", 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from emotion_perception.engine.errors import UsageError, unknown_name
+from emotion_perception.engine.plain import plain, shown
 
 if TYPE_CHECKING:
     from emotion_perception.engine.learners import Learner
@@ -52,24 +52,12 @@ SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any other option of the learner; see: emotion-perception info.")
 ]
 DETECTORS = ("auto", "yunet", "haar")
+DIGITS = 6  # decimals of what is printed
 
 
 def print_json(value: Any) -> None:
-    """Prints a value as indented JSON; numbers that JSON does not know become null."""
-    typer.echo(json.dumps(plain(value), indent=2, ensure_ascii=False))
-
-
-def plain(value: Any, digits: int = 6) -> Any:
-    """Turns arrays, paths, mappings and numbers into what JSON knows, floats rounded to ``digits``."""
-    if hasattr(value, "tolist"):
-        value = value.tolist()
-    if isinstance(value, Mapping):
-        return {str(k): plain(v, digits) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(v, digits) for v in value]
-    if isinstance(value, float):
-        return round(value, digits) if math.isfinite(value) else None
-    return value if value is None or isinstance(value, (bool, int, str)) else str(value)
+    """Prints a value as indented JSON; numbers that JSON does not know become null, other things their text."""
+    typer.echo(json.dumps(plain(value, DIGITS), indent=2, ensure_ascii=False, default=shown))
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -96,7 +84,7 @@ def _cell(value: Any) -> str:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    return f"{value:.3f}" if isinstance(value, float) else shown(value)
 
 
 def _is_number(text: str) -> bool:
@@ -158,8 +146,10 @@ def choice(option: str, given: str, known: Sequence[str]) -> str:
 
 def default_weights(cls: type[Learner]) -> Path | None:
     """Returns the folder of weights that comes with a learner, or None where it has none or its folder is not there."""
+    from emotion_perception.engine.cards import CARD_NAME
+
     folder = cls.default_weights
-    return folder if folder is not None and (folder / "card.json").is_file() else None
+    return folder if folder is not None and (folder / CARD_NAME).is_file() else None
 
 
 def open_learner(

@@ -9,7 +9,8 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from emotion_perception.commands._common import plain
+from emotion_perception.commands._common import DIGITS
+from emotion_perception.engine.plain import plain
 from emotion_perception.engine.rows import RowWriter
 from emotion_perception.engine.storage import atomic_write
 from emotion_perception.engine.target import BoundingBox, Category, FaceEmotion, FrameResult
@@ -63,7 +64,7 @@ class ResultFiles:
         if self._rows is not None:
             self._rows.write(own | row for row in result.rows())
         if self._lines is not None:
-            self._lines.write(json.dumps(plain(own | result.to_dict()), ensure_ascii=False) + "\n")
+            self._lines.write(json.dumps(plain(own | result.to_dict(), DIGITS), ensure_ascii=False) + "\n")
 
 
 def _columns(labels: LabelSet) -> dict[str, type]:

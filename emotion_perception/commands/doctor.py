@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import os
 import platform
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -21,6 +21,7 @@ EXAMPLES = ("emotion-perception doctor", "emotion-perception doctor --json")
 
 # import name, distribution, needed for all work, extra that brings it, what is lost without it
 _PACKAGES = (
+    ("typer", "typer", True, "", ""),
     ("numpy", "numpy", True, "", ""),
     ("PIL", "pillow", True, "", ""),
     ("safetensors", "safetensors", True, "", ""),
@@ -104,10 +105,14 @@ def _package(module: str, package: str, needed: bool, extra: str, lost: str) -> 
         found = "not installed" if absent else f"cannot be imported: {' '.join(str(error).split())}"
         return Check(module, "missing" if needed else "warning", found, f"{lost + '; ' if lost else ''}run: {install}")
     version = str(getattr(imported, "__version__", None) or _version(package)).removeprefix("v")
+    wanted = _requirement(package)
+    if module == "cv2":
+        return _opencv(imported, version, wanted)
+    if _is_older(version, wanted):
+        advice = f"{lost + '; ' if lost else ''}run: pip install '{wanted}'"
+        return Check(module, "missing" if needed else "warning", f"{version}, which is too old", advice)
     if module == "torch":
         return _torch(imported)
-    if module == "cv2":
-        return _opencv(imported, version)
     if module == "onnxruntime":
         version = f"{version}, providers {', '.join(imported.get_available_providers())}"
     return Check(module, "ok", version)
@@ -120,6 +125,23 @@ def _version(package: str) -> str:
         return "version unknown"
 
 
+def _requirement(package: str) -> str:
+    """Returns what this package's metadata want of another, as pip takes it: ``name>=1.2,<2``; empty where nothing is known."""
+    try:
+        wanted = importlib.metadata.requires("emotion_perception") or []
+    except importlib.metadata.PackageNotFoundError:  # a checkout that was never installed
+        return ""
+    found = (re.sub(r"[() ]", "", each.partition(";")[0]) for each in wanted)  # older tools write: av (>=14.1)
+    return next((each for each in found if re.match(rf"{re.escape(package)}[<>=!~]", each)), "")
+
+
+def _is_older(version: str, requirement: str) -> bool:
+    """Says whether a version is below the lower bound of a requirement; False where there is none, or the version says nothing."""
+    bound = re.search(r">=([\d.]+)", requirement)
+    has, least = ([int(number) for number in re.findall(r"\d+", text)] for text in (version, bound[1] if bound else ""))
+    return bool(has) and has[: len(least)] < least
+
+
 def _torch(torch: Any) -> Check:
     build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPU build"
     gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "no usable GPU"
@@ -127,9 +149,10 @@ def _torch(torch: Any) -> Check:
     return Check("torch", "ok", f"{torch.__version__}, {build}, {capability}, threads {torch.get_num_threads()}, {gpu}")
 
 
-def _opencv(cv2: Any, version: str) -> Check:
+def _opencv(cv2: Any, version: str, wanted: str) -> Check:
+    """Says which face detectors it runs: an old one reads no YuNet of today, but its cascades work."""
     haar = (Path(getattr(getattr(cv2, "data", None), "haarcascades", "")) / "haarcascade_frontalface_default.xml").is_file()
-    yunet = hasattr(cv2, "FaceDetectorYN")
+    yunet = hasattr(cv2, "FaceDetectorYN") and not _is_older(version, wanted)
     found = f"{version}, YuNet {'yes' if yunet else 'no'}, Haar cascades {'yes' if haar else 'no'}"
     if haar and yunet:
         return Check("cv2", "ok", found)
@@ -194,15 +217,16 @@ def _files() -> Iterator[Check]:
     except Exception as error:
         yield Check("cache", "warning", f"cannot be found: {' '.join(str(error).split())}", "install what is missing above")
         return
-    folder = next(p for p in (cache, *cache.parents) if p.is_dir())
-    writable = os.access(folder, os.W_OK)
+    # Not Path.is_dir and Path.is_file: those raise where one may not look.
+    folder = next(p for p in (cache, *cache.parents) if os.path.isdir(p))  # noqa: PTH112
+    writable = os.access(folder, os.W_OK | os.X_OK)
     yield Check(
         "cache",
         "ok" if writable else "warning",
         str(cache),
         "" if writable else "not writable; set EMOTION_PERCEPTION_CACHE to another folder",
     )
-    if detector.is_file():
+    if os.path.isfile(detector):  # noqa: PTH113
         yield Check("yunet", "ok", str(detector))
     else:
         yield Check(
@@ -214,8 +238,14 @@ def _files() -> Iterator[Check]:
 
 def _ros() -> Check:
     distribution = os.environ.get("ROS_DISTRO", "")
-    if importlib.util.find_spec("rclpy") is not None:
+    try:
+        importlib.import_module("rclpy")  # one that is there may be of another Python
         return Check("ros", "ok", f"ROS 2 {distribution or 'found'}: rclpy can be imported")
+    except Exception as error:  # a broken binary raises anything
+        if not (isinstance(error, ModuleNotFoundError) and error.name == "rclpy"):
+            found = f"rclpy is there, but cannot be loaded by this Python {platform.python_version()} ({' '.join(str(error).split())})"
+            advice = "use the Python that this ROS 2 is for, or set EMOTION_PERCEPTION_RUNTIME=dds: nodes run over DDS with the extra 'dds'"
+            return Check("ros", "warning", found, advice)
     root = Path("/opt/ros")
     installed = [distribution] if distribution else sorted(p.name for p in root.iterdir()) if root.is_dir() else []
     if not installed:

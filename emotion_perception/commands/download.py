@@ -9,14 +9,16 @@ import typer
 
 EXAMPLES = (
     "emotion-perception download yunet",
-    "emotion-perception download esr --mode pretrained --path weights/esr9",
+    "emotion-perception download esr --mode pretrained --output weights/esr9",
     "emotion-perception download esr --url file:///media/usb/esr_9",
 )
 
 
 def run(
     what: Annotated[str, typer.Argument(metavar="WHAT", help="A learner's name, or yunet (the face detector).")],
-    path: Annotated[Path | None, typer.Option("--path", metavar="DIR", help="Where to put the files; without it, the cache.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "--path", metavar="DIR", help="Where to put the files; without it, the cache.")
+    ] = None,
     mode: Annotated[
         str | None,
         typer.Option("--mode", metavar="MODE", help="What to fetch of a learner, e.g. pretrained, data, demo_image, demo_video."),
@@ -35,11 +37,11 @@ def run(
         from emotion_perception.engine.vision.faces import YUNET
         from emotion_perception.engine.weights import fetch
 
-        typer.echo(str(fetch(YUNET, folder=path, url=url)))
+        typer.echo(str(fetch(YUNET, folder=output, url=url)))
         return
     if what not in learner_names():
         raise unknown_name("thing to download", what, [*learner_names(), "yunet"])
     from emotion_perception.engine.weights import cache_dir
 
     learner = create_learner(what, device="cpu")
-    typer.echo(str(learner.download(path or cache_dir() / what, mode=mode or "pretrained", url=url)))
+    typer.echo(str(learner.download(output or cache_dir() / what, mode=mode or "pretrained", url=url)))

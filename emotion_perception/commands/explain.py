@@ -9,6 +9,7 @@ import typer
 
 from emotion_perception.commands._common import (
     DETECTORS,
+    DIGITS,
     DetectorOption,
     DeviceOption,
     JsonOption,
@@ -19,13 +20,13 @@ from emotion_perception.commands._common import (
     note,
     open_detector,
     open_learner,
-    plain,
     print_json,
     print_table,
     refuse_clips,
     waiting,
 )
 from emotion_perception.engine.data import Image
+from emotion_perception.engine.plain import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = (
     "emotion-perception explain photo.jpg",
-    "emotion-perception explain photo.jpg --class Happy --class Sad --out why --json",
+    "emotion-perception explain photo.jpg --class Happy --class Sad --output why --json",
     "emotion-perception explain crop.png --detector none",
 )
 
@@ -49,7 +50,9 @@ def run(
     classes: Annotated[
         list[str] | None, typer.Option("--class", metavar="WORD", help="Class to explain, once per class; else the three most probable.")
     ] = None,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for a picture and a JSON file per face.")] = Path("explained"),
+    output: Annotated[Path, typer.Option("--output", "--out", metavar="DIR", help="Folder for a picture and JSON per face.")] = Path(
+        "explained"
+    ),
     weights: WeightsOption = None,
     device: DeviceOption = "auto",
     detector: DetectorOption = "auto",
@@ -72,8 +75,8 @@ def run(
             why = explain(model, crop)
         stem = f"{picture.stem}_{number}"
         entry = {"file": str(picture), "face": number, "box_xyxy": box} | why.to_dict(wanted or None)
-        drawn = plot(why, out / f"{stem}.png", wanted, f"{picture.name}, {number}: {why.category}")
-        written = write_json(plain(entry), out / f"{stem}.json")
+        drawn = plot(why, output / f"{stem}.png", wanted, f"{shown(picture.name)}, {number}: {why.category}")
+        written = write_json(entry, output / f"{stem}.json", DIGITS)
         found.append(entry)
         rows.append([number, why.category.description, why.category.confidence, _dissent(why)])
         note(f"wrote {drawn} and {written}")

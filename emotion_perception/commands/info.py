@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from emotion_perception.commands._common import JsonOption, default_weights, open_learner, plain, print_fields, print_json
+from emotion_perception.commands._common import DIGITS, JsonOption, default_weights, open_learner, print_fields, print_json
 from emotion_perception.commands._settings import settings_of
+from emotion_perception.engine.plain import plain
 
 if TYPE_CHECKING:
     from emotion_perception.engine.cards import WeightFile
@@ -55,7 +56,7 @@ def run(
             "recipe": card.recipe,
             "scores": list(_lines(card.scores)),
             "notes": list(card.notes),
-            "settings": [f"{name}={plain(value)}" for name, value in facts["settings"].items()],
+            "settings": [f"{name}={plain(value, DIGITS)}" for name, value in facts["settings"].items()],
         }
     )
 

@@ -10,8 +10,9 @@ EXAMPLES = ("emotion-perception list", "emotion-perception list --json")
 
 
 def run(json: JsonOption = False) -> None:
-    """Lists the learners: what each perceives and gives, whether weights come with it, and their licence."""
-    from emotion_perception.engine.errors import UsageError
+    """Lists the learners: what each perceives and gives, whether weights come with it, and their licence (else the published ones')."""
+    from emotion_perception.engine.cards import ModelCard
+    from emotion_perception.engine.errors import UsageError, WeightsError
     from emotion_perception.engine.registry import learner_class, learner_names
 
     found: list[dict[str, Any]] = []
@@ -19,10 +20,12 @@ def run(json: JsonOption = False) -> None:
     for name in learner_names():
         try:
             cls = learner_class(name)
-        except UsageError as error:  # one broken plugin must not hide the others
+            folder = default_weights(cls)
+            card = cls.card if folder is None else ModelCard.read(folder)
+        except (UsageError, WeightsError) as error:  # one broken plugin must not hide the others
             broken.append(str(error))
             continue
-        card, labels = cls.card, cls.card.label_set
+        labels = card.label_set
         found.append(
             {
                 "name": name,
@@ -31,7 +34,7 @@ def run(json: JsonOption = False) -> None:
                 "labels": labels.name,
                 "classes": list(labels.words),
                 "affect": card.affect,
-                "default_weights": default_weights(cls) is not None,
+                "default_weights": folder is not None,
                 "licence": card.licence,
             }
         )

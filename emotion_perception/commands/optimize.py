@@ -25,15 +25,15 @@ from emotion_perception.commands._datasets import KINDS, open_optional
 from emotion_perception.engine.inference.metadata import PRECISIONS
 
 EXAMPLES = (
-    "emotion-perception optimize esr --precision int8 --out esr_int8",
-    "emotion-perception optimize esr --precision int8 --calibration faces/ --out esr_int8",
-    "emotion-perception optimize esr --precision int8 --dataset ferplus --data FERPlus --out esr_int8 --json",
+    "emotion-perception optimize esr --precision int8 --output esr_int8",
+    "emotion-perception optimize esr --precision int8 --calibration faces/ --output esr_int8",
+    "emotion-perception optimize esr --precision int8 --dataset ferplus --data FERPlus --output esr_int8 --json",
 )
 
 
 def run(
     learner: Annotated[str, typer.Argument(metavar="LEARNER", help="Registered name of the learner.")],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for card, weights, optimised model and report.")],
+    output: Annotated[Path, typer.Option("--output", "--out", metavar="DIR", help="Folder for card, weights, optimised model and report.")],
     weights: WeightsOption = None,
     precision: Annotated[
         str, typer.Option("--precision", metavar="|".join(PRECISIONS), help="int8 is the fastest on a CPU; fp16 is for GPUs.")
@@ -63,14 +63,14 @@ def run(
         model = open_learner(learner, weights, device, temp_path=scratch, backend="torch")
         logging.getLogger("emotion_perception").setLevel(logging.INFO)  # progress comes through the log
         model.optimize(precision=precision, calibration=_calibration(model, calibration), labelled=labelled)
-        folder = model.save(out)
+        folder = model.save(output)
     report = json_module.loads((folder / REPORT_NAME).read_text(encoding="utf-8"))
     if json:
         print_json({"folder": folder, **report})
         return
     clips = model.card.perceives == "clip"
     print_fields(_fields(report, "clips" if clips else "pictures"))
-    note(f"run it with: emotion-perception {'timeline VIDEO' if clips else f'predict PICTURES --learner {learner}'} --weights {out}")
+    note(f"run it with: emotion-perception {'timeline VIDEO' if clips else f'predict PICTURES --learner {learner}'} --weights {output}")
 
 
 def _calibration(model: Any, folder: Path | None) -> Any:

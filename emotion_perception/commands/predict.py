@@ -23,7 +23,6 @@ from emotion_perception.commands._common import (
     note,
     open_detector,
     open_learner,
-    plain,
     print_json,
     print_table,
     progress,
@@ -42,7 +41,6 @@ EXAMPLES = (
     "emotion-perception predict photos/ 'more/*.png' --csv faces.csv",
     "emotion-perception predict crops/ --detector none --json",
 )
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
 def run(
@@ -86,7 +84,7 @@ def run(
                 advance(1)
             sinks.write(result, str(file))
             if json:
-                found.append({"file": str(file)} | plain(result.to_dict()))
+                found.append({"file": str(file)} | result.to_dict())
             else:
                 rows += table_rows(str(file), result)
     if json:
@@ -107,14 +105,17 @@ def find_pictures(words: Sequence[str]) -> list[tuple[Path, Path]]:
     Raises:
         UsageError: A folder without pictures, or a glob that matches nothing. A missing file fails later, when it is read.
     """
+    from emotion_perception.engine.datasets.files import SUFFIXES
+
+    known = SUFFIXES | {".gif"}  # pictures of a data set are read by OpenCV, which knows no GIF before 4.11
     found: dict[Path, Path] = {}
     for word in words:
         path = Path(word)
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in known and p.is_file())
             if not inside:
                 raise UsageError(
-                    f"folder {word!r} has no pictures; expected files that end in {', '.join(SUFFIXES)}; name another folder or a file"
+                    f"folder {word!r} has no pictures; expected files that end in {', '.join(sorted(known))}; name another folder or a file"
                 )
             found |= {p: p.relative_to(path) for p in inside if p not in found}
         elif not path.exists() and glob.has_magic(word):

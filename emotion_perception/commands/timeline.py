@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from emotion_perception.learners.emotx.timeline.timeline import Timeline
 
 EXAMPLES = (
-    "emotion-perception timeline --data moviegraphs --scene tt0000001/001 --weights run/best --output out",
-    "emotion-perception timeline talk.mp4 --subtitles talk.srt --weights run/best --backbones backbones",
-    "emotion-perception timeline talk.npz --weights run/best --window 5 --json",
+    "emotion-perception timeline --data moviegraphs --scene tt0000001/001 --weights run/best/gm --output out",
+    "emotion-perception timeline talk.mp4 --subtitles talk.srt --weights run/best/gm --backbones backbones",
+    "emotion-perception timeline talk.npz --weights run/best/gm --window 5 --json",
 )
 _IN_TABLE = 3  # emotions
 

@@ -72,7 +72,9 @@ def run(
     batch_size: Annotated[int | None, typer.Option("--batch-size", metavar="N", min=1, help="Pictures per step.")] = None,
     lr: Annotated[float | None, typer.Option("--lr", metavar="RATE", help="Learning rate.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="Seed of everything random.")] = None,
-    schedule: Annotated[str | None, typer.Option("--schedule", metavar="joint|published", help="How an ensemble is trained.")] = None,
+    schedule: Annotated[
+        str | None, typer.Option("--schedule", metavar="NAME", help="How it is trained; esr: joint|published, others: one_cycle|published.")
+    ] = None,
     branches: Annotated[int | None, typer.Option("--branches", metavar="N", min=1, help="Members of the ensemble.")] = None,
     weights: Annotated[
         Path | None, typer.Option("--weights", metavar="DIR", help="Start from these weights instead of fresh ones.")
@@ -99,6 +101,8 @@ def run(
         read = read_settings(cls, config, options, data or [], {k: given[k] for k in ("epochs", "batch_size", "lr", "seed")})
         refuse(cls, {"schedule": schedule, "branches": branches, "per-class": per_class, "val-dataset": val_dataset})
         check_kind(cls, dataset or [])
+        if split and len(split) > 1:
+            raise UsageError(f"got {len(split)} --split, {learner!r} takes one")
         arguments: dict[str, Any] = {"device": device, "settings": read}
         train = read.open(split_named(split[0] if split else None, "train"))
         valid = (read if val_data is None else read.with_(data_path=str(val_data))).open(split_named(val_split, "val"))

@@ -29,6 +29,7 @@ from emotion_perception.commands._common import (
     refuse_clips,
 )
 from emotion_perception.commands._results import CsvOption, JsonlOption, ResultFiles
+from emotion_perception.engine.plain import shown
 
 EXAMPLES = (
     "emotion-perception video talk.mp4 --save talk_emotions.mp4 --timings",
@@ -101,7 +102,7 @@ def run(
     elif faces:
         print_table(list(faces[0]), [list(face.values()) for face in faces])
     else:
-        typer.echo(f"no face found in {frames} frames of {file}")
+        typer.echo(f"no face found in {frames} frames of {shown(file)}")
     for written in (save, csv, jsonl):
         if written is not None:
             note(f"wrote {written}")

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 EXAMPLES = ("emotion-perception webcam", "emotion-perception webcam 1 --save me.mp4 --seconds 20")
 # Every saved frame keeps the time at which it was judged; this is only what the file says of itself.
 _NOMINAL_FPS = 15
+# make and the extra 'vision' bring an OpenCV without windows.
+_WITH_WINDOW = "pip uninstall opencv-python-headless && pip install 'opencv-python>=4.8,<5'"
 
 
 def run(
@@ -75,7 +77,7 @@ def run(
         sinks = stack.enter_context(ResultFiles(csv, jsonl, model.card.label_set))
         show = stack.enter_context(Window()) if window and can_show() else None
         if show is None and save is None:
-            note("no window here (no display, or an OpenCV without one): printing lines instead; stop with Ctrl-C")
+            note(f"no window here (no display, or a headless OpenCV, see: {_WITH_WINDOW}): printing lines instead; stop with Ctrl-C")
         writer: Any = None
         judged, ended = False, None
         rate = Rate()

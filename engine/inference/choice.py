@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import statistics
 import time
@@ -13,8 +14,11 @@ from pathlib import Path
 
 from emotion_perception.engine.cards import ModelCard
 from emotion_perception.engine.downloads import cache_dir
+from emotion_perception.engine.errors import StorageError
 from emotion_perception.engine.inference.backends import Backend, Inputs
 from emotion_perception.engine.storage import atomic_write
+
+logger = logging.getLogger(__name__)
 
 TUNE_VARIABLE = "EMOTION_PERCEPTION_TUNE"
 _ROUNDS = 15
@@ -25,7 +29,10 @@ _WEIGHT_SUFFIXES = (".safetensors", ".pt")
 
 def is_known(learner: str) -> bool:
     """Says whether the cache knows anything about weights of a learner: a look-up by their content takes a tenth of a second."""
-    return any((cache_dir() / _FOLDER).glob(f"{learner}-*"))
+    try:
+        return any((cache_dir() / _FOLDER).glob(f"{learner}-*"))
+    except OSError:  # e.g. another user's folder
+        return False
 
 
 def may_measure() -> bool:
@@ -63,15 +70,17 @@ class Choice:
 
     @property
     def backend(self) -> str | None:
-        """The fastest back end here, None if it was not measured or its exported model is gone."""
+        """The fastest back end here, None if it was not measured or its exported model is gone; torch where nothing may be kept."""
         try:
             known = json.loads(self._notes.read_text(encoding="utf-8"))[self.machine]["backend"]
-        except (OSError, ValueError, KeyError, TypeError):
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
+        except OSError:
+            return "torch"
         return known if known == "torch" or (known == "onnxruntime" and self.file.is_file()) else None
 
     def remember(self, milliseconds: Mapping[str, float]) -> str:
-        """Writes down what was measured and returns the fastest.
+        """Writes down what was measured, where the cache can be written, and returns the fastest.
 
         Args:
             milliseconds: Median time of one input by back end.
@@ -82,8 +91,11 @@ class Choice:
         except (OSError, ValueError):
             notes = {}
         notes[self.machine] = {"backend": fastest, "ms": {name: round(value, 3) for name, value in milliseconds.items()}}
-        with atomic_write(self._notes) as file:
-            file.write_text(json.dumps(notes, indent=2) + "\n", encoding="utf-8")
+        try:
+            with atomic_write(self._notes) as file:
+                file.write_text(json.dumps(notes, indent=2) + "\n", encoding="utf-8")
+        except StorageError as error:
+            logger.info("what is the fastest here is measured again next time: %s", error)
         return fastest
 
     @property
@@ -105,7 +117,7 @@ def measure(backends: Mapping[str, Backend], inputs: Inputs) -> dict[str, float]
 
 def _machine(device: str) -> str:
     """Describes what a measurement depends on, in one line."""
-    from emotion_perception.engine.evaluation.machine import machine
+    from emotion_perception.engine.machine import machine
 
     facts = machine()
     known = [f"{name} {facts.get(name, '-')}" for name in ("torch", "onnxruntime")]

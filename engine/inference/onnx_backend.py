@@ -18,7 +18,7 @@ from emotion_perception.engine.errors import InputError, WeightsError
 from emotion_perception.engine.heap import trim_heap
 from emotion_perception.engine.inference.backends import check_layout, require
 from emotion_perception.engine.inference.metadata import CARD_KEY, PRECISION_KEY, check_format
-from emotion_perception.engine.inference.threads import cpu_threads
+from emotion_perception.engine.machine import cpu_threads
 from emotion_perception.engine.storage import SameFile
 from emotion_perception.engine.target import FloatArray
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import math
+import os
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -291,7 +292,8 @@ def _yunet_file(offline: bool) -> Path:
     """Returns YuNet's verified file in the cache, fetched first where that is allowed."""
     from emotion_perception.engine.weights import cache_dir, fetch
 
-    if offline and not (cache_dir() / YUNET.name).is_file():
+    # Not Path.is_file: that raises where one may not look.
+    if offline and not os.path.isfile(cache_dir() / YUNET.name):  # noqa: PTH113
         way_out = "run once with a network: emotion-perception download yunet"
         raise DownloadError(f"{YUNET.name} is not in the cache {str(cache_dir())!r} and offline was asked for; {way_out}")
     return fetch(YUNET, progress=False)

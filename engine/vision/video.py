@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 _FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 # MPEG-4 allows at most 65535 ticks a second; 60000 holds the usual rates exactly.
 _TICKS_PER_SECOND = 60000
+_RATE_LIMIT = 1000  # frames per second
 _ITU709 = 1
 
 
@@ -45,7 +46,7 @@ class VideoReader:
 
     Attributes:
         path: The file.
-        rate: Average frames per second, exact.
+        rate: Average frames per second, exact; 25 where the file does not say it, as those that browsers record.
         size: Width and height of the frames, in pixels.
         frame_count_estimate: Number of frames the file claims to have, or None.
         skipped_packets: Damaged packets so far.
@@ -55,12 +56,13 @@ class VideoReader:
         """Opens the file and decodes its first frame."""
         av = _pyav("reading video")
         self.path = Path(path)
+        self._address = str(self.path.absolute())  # FFmpeg takes what stands before a relative name's colon for a protocol
         self.skipped_packets = 0
         with ExitStack() as on_error:
             try:
                 if self.path.stat().st_size == 0:
                     raise InputError(f"video {str(self.path)!r} is empty (0 bytes); give a video file")
-                self._container = on_error.enter_context(av.open(str(self.path)))
+                self._container = on_error.enter_context(av.open(self._address))
             except av.FFmpegError as error:
                 raise InputError(f"{str(self.path)!r} is not a video that can be read ({error.strerror}); give e.g. an MP4 file") from None
             except OSError as error:
@@ -68,7 +70,9 @@ class VideoReader:
                     raise
                 raise InputError(f"cannot read video {str(self.path)!r}: {error.strerror}; give a video file") from None
             self._stream = self._picture_track()
-            self.rate: Fraction = self._stream.average_rate or self._stream.guessed_rate or Fraction(25)
+            # Where a file does not say its rate, FFmpeg may take the clock of its stamps for it: 1000 in Matroska and WebM.
+            guesses = (self._stream.average_rate, self._stream.guessed_rate)
+            self.rate: Fraction = next((rate for rate in guesses if rate and rate < _RATE_LIMIT), Fraction(25))
             self.frame_count_estimate = self._estimate()
             self._frames = self._decoded()
             self._first: Image | None = next(self._frames, None)
@@ -103,7 +107,7 @@ class VideoReader:
         """Returns how many frames the file holds, without decoding them; what is damaged counts too."""
         av = _pyav("reading video")
         count = 0
-        with suppress(av.FFmpegError), av.open(str(self.path)) as container:
+        with suppress(av.FFmpegError), av.open(self._address) as container:
             for packet in container.demux(container.streams[self._stream.index]):
                 count += packet.size > 0
         return count
@@ -190,8 +194,8 @@ class VideoWriter:
         self.path = Path(path)
         if self.path.suffix.lower() not in _FORMATS:
             raise UsageError(f"video file {str(path)!r} ends in {self.path.suffix!r}, expected one of {', '.join(_FORMATS)}")
-        if not 0 < fps < 1000:
-            raise UsageError(f"fps is {fps}, expected a number above 0 and below 1000")
+        if not 0 < fps < _RATE_LIMIT:
+            raise UsageError(f"fps is {fps}, expected a number above 0 and below {_RATE_LIMIT}")
         if min(size) < 1:
             raise UsageError(f"size is {size}, expected width and height in pixels")
         self.rate = Fraction(fps).limit_denominator(1001)

@@ -18,7 +18,7 @@ def test_a_wrong_or_missing_file_is_one_line_and_leaves_nothing(command, tmp_pat
     source.parent.mkdir()
     if content is not None:
         source.write_bytes(content)
-    status, out, err = command("download", "yunet", "--url", source, "--path", tmp_path / "here")
+    status, out, err = command("download", "yunet", "--url", source, "--output", tmp_path / "here")
     assert (status, out) == (1, "")
     assert err.startswith("emotion-perception: error: ")
     assert err.count("\n") == 1

@@ -57,6 +57,12 @@ def test_a_documented_training_runs_as_a_command(command, films: Path, tmp_path:
     assert "an emotion of the label set" in (tmp_path / "run" / "skipped.txt").read_text()
 
 
+def test_a_second_split_is_refused(command, films: Path, tmp_path: Path) -> None:
+    outcome = command("train", "emotx", "--data", films, "--output", tmp_path / "run", "--split", "train", "--split", "val")
+    assert (outcome.status, outcome.out) == (2, "")
+    assert outcome.err == "emotion-perception: error: got 2 --split, 'emotx' takes one\n"
+
+
 def test_a_trained_run_is_measured_on_the_test_part_and_compared(command, films: Path, tmp_path: Path) -> None:
     for seed in (0, 1):
         words = ("--set", "hidden_dim=16", "--epochs", "2", "--seed", seed, "--output", tmp_path / f"run{seed}", *TINY[1:2], *TINY[3:])

@@ -10,7 +10,7 @@ pytest.importorskip("captum", reason="captum is not installed; it comes with the
 
 
 def test_a_picture_and_json_per_face(command, portrait: Path, tiny_weights: Path, tmp_path: Path) -> None:
-    words = ("explain", portrait, "--weights", tiny_weights, "--detector", "haar", "--out", tmp_path / "why")
+    words = ("explain", portrait, "--weights", tiny_weights, "--detector", "haar", "--output", tmp_path / "why")
     status, out, err = command(*words, "--class", "happiness", "--json")
     assert status == 0, err
     (face,) = json.loads(out)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.metadata
 import json
 from pathlib import Path
 
@@ -45,6 +46,12 @@ def test_list_shows_what_each_learner_is_for(command) -> None:
     (esr,) = [row for row in rows if row.startswith("esr ")]
     assert "face" in esr
     assert "affectnet8" in esr
+
+
+def test_list_shows_the_licence_of_the_weights_that_come_along(command, root: Path) -> None:
+    listed = {row["name"]: row for row in json.loads(command("list", "--json").out)}
+    card = json.loads((root / "learners" / "esr" / "weights" / "card.json").read_text(encoding="utf-8"))
+    assert (listed["esr"]["licence"], listed["esr"]["title"]) == (card["licence"], card["title"])
 
 
 def test_list_and_info_show_a_third_partys_learner_and_say_that_another_is_broken(command, plugins: None) -> None:
@@ -103,6 +110,36 @@ def test_doctor_finds_this_installation_well(command) -> None:
     assert checks["yunet"]["state"] == "warning"
     assert "emotion-perception download yunet" in checks["yunet"]["advice"]
     assert all(set(check) == set(Check.__dataclass_fields__) for check in report["checks"])
+
+
+def test_doctor_says_what_is_too_old(command, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = [
+        "numpy>=1.26",
+        "typer>=99.1",
+        'opencv-python-headless>=99; extra == "vision"',
+        'torch<100,>=99; extra == "torch"',
+        'av (>=99.1) ; extra == "video"',
+    ]
+    monkeypatch.setattr(importlib.metadata, "requires", lambda name: wanted)
+    status, out, _ = command("doctor", "--json")
+    checks = {check["name"]: check for check in json.loads(out)["checks"]}
+    assert status == 1
+    assert {name: checks[name]["state"] for name in ("numpy", "typer", "torch")} == {"numpy": "ok", "typer": "missing", "torch": "missing"}
+    assert checks["typer"]["found"].endswith(", which is too old")
+    assert checks["typer"]["advice"] == "run: pip install 'typer>=99.1'"
+    assert checks["torch"]["advice"] == "run: pip install 'torch<100,>=99'"
+    assert checks["cv2"]["state"] == "warning"
+    assert "YuNet no" in checks["cv2"]["found"]
+    if checks["av"]["found"] != "not installed":
+        assert checks["av"]["advice"] == "no video files; run: pip install 'av>=99.1'"
+
+
+def test_doctor_does_without_a_cache_that_it_may_not_look_into(command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A name that is too long is refused as another user's folder is, to root too.
+    monkeypatch.setenv("EMOTION_PERCEPTION_CACHE", str(tmp_path / ("x" * 300)))
+    status, out, _ = command("doctor", "--json")
+    assert status == 0
+    assert {check["name"]: check for check in json.loads(out)["checks"]}["yunet"]["state"] == "warning"
 
 
 def test_doctor_works_with_nothing_but_typer_and_says_what_is_missing(process, tmp_path: Path) -> None:

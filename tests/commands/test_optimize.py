@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from emotion_perception.commands._common import plain
+from emotion_perception.commands._common import DIGITS
+from emotion_perception.engine.plain import plain
 
 
 def test_the_folder_is_complete_and_predict_runs_it(command, tiny_weights: Path, portrait: Path, tmp_path: Path, caplog) -> None:
-    status, out, err = command("optimize", "esr", "--weights", tiny_weights, "--out", tmp_path / "fast", "--device", "cpu")
+    status, out, err = command("optimize", "esr", "--weights", tiny_weights, "--output", tmp_path / "fast", "--device", "cpu")
     assert status == 0
     assert "esr: exporting to ONNX" in caplog.text
     assert f"--weights {tmp_path / 'fast'}" in err
@@ -37,7 +38,7 @@ def test_int8_is_calibrated_on_a_folder_and_compared_on_labelled_pictures(
     assert report["check"]["pictures"] == 8
     assert report["labelled"]["before"]["pictures"] == report["labelled"]["after"]["pictures"] == 24
     stored = json.loads((tmp_path / "fast" / "optimize.json").read_text())
-    assert report == plain(stored) | {"folder": str(tmp_path / "fast")}
+    assert report == plain(stored, DIGITS) | {"folder": str(tmp_path / "fast")}
 
 
 def test_wrong_use_is_one_line_and_writes_nothing(command, tiny_weights: Path, tmp_path: Path) -> None:

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 from PIL import Image as PillowImage
 
 from emotion_perception.commands.predict import find_pictures, save_targets
+from emotion_perception.engine.datasets.files import SUFFIXES
 from emotion_perception.engine.errors import UsageError
 
 
@@ -114,6 +117,23 @@ def test_bad_files_in_a_batch_do_not_stop_the_others(
     assert len((tmp_path / "t.csv").read_text().splitlines()) == 1 + 2
 
 
+@pytest.mark.skipif(sys.platform == "darwin", reason="names of files are UTF-8 there")
+def test_a_name_that_is_not_utf8_is_shown_with_its_bytes(command, tiny_weights: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    file = os.fsdecode(b"caf\xe9.png")
+    PillowImage.new("RGB", (64, 64), "grey").save(tmp_path / "in" / file)
+    files = {name: tmp_path / f"t.{name}" for name in ("csv", "jsonl")}
+    words = ("predict", tmp_path / "in", "--weights", tiny_weights, "--detector", "none", "--save", tmp_path / "out")
+    status, out, _ = command(*words, "--csv", files["csv"], "--jsonl", files["jsonl"])
+    assert status == 0
+    shown = f"{tmp_path}/in/caf\\xe9.png"
+    assert out.splitlines()[1].startswith(shown)
+    assert next(iter(csv.DictReader(files["csv"].open())))["file"] == shown
+    assert json.loads(files["jsonl"].read_text())["file"] == shown
+    assert json.loads(command(*words, "--json").out)[0]["file"] == shown
+    assert (tmp_path / "out" / file).is_file()
+
+
 def test_what_names_no_picture_is_wrong_use(command, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for word, says in ((tmp_path / "empty", "has no pictures"), (tmp_path / "*.png", "nothing matches")):
@@ -135,6 +155,13 @@ def test_a_full_disk_is_one_line(command, portrait: Path, tiny_weights: Path) ->
     assert status == 1
     assert "No space left on device" in err
     assert err.count("\n") == 1
+
+
+def test_a_folder_is_searched_for_the_pictures_of_data_sets_and_gifs(tmp_path: Path) -> None:
+    for suffix in (*SUFFIXES, ".gif", ".txt"):
+        (tmp_path / f"a{suffix}").touch()
+    assert {path.suffix for path, _ in find_pictures([str(tmp_path)])} == {*SUFFIXES, ".gif"}
+    assert {".pgm", ".ppm"} <= SUFFIXES
 
 
 def test_globs_and_doubled_names(album: Path, monkeypatch: pytest.MonkeyPatch) -> None:

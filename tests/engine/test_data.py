@@ -97,6 +97,40 @@ def test_a_turned_camera_gives_an_upright_picture(orientation: int, turned: int,
     assert np.array_equal(Image.open(tmp_path / "a.png").rgb, np.rot90(left_red, turned))
 
 
+def tags(*entries: tuple[int, int, int, bytes]) -> bytes:
+    """Returns an EXIF block of tags: number, type, count and four bytes of value."""
+    return b"Exif\0\0MM\0*" + struct.pack(">IH", 8, len(entries)) + b"".join(struct.pack(">HHI4s", *each) for each in entries) + bytes(4)
+
+
+@pytest.mark.parametrize(
+    ("exif", "turned"),
+    [
+        (tags((0x0100, 2, 4, b"abc\0"), (0x0112, 3, 1, b"\0\6\0\0")), 3),  # a width that is a word: no error until it is written again
+        (tags((0x0112, 12, 1, b"\xff\xff\xff\xff")), 0),
+        (tags((0x0112, 2, 4, b"up!\0")), 0),
+        (b"Exif\0\0no tags at all", 0),
+        (b"Exif\0\0MM\0*" + b"\xff" * 8, 0),
+    ],
+    ids=["another-tag", "infinite", "a-word", "no-tags", "cut-off"],
+)
+def test_damaged_exif_does_not_cost_the_picture(exif: bytes, turned: int, tmp_path: Path) -> None:
+    left_red = np.zeros((16, 32, 3), np.uint8)
+    left_red[:, :16, 0] = 255
+    PillowImage.fromarray(left_red).save(tmp_path / "a.png", exif=exif)
+    assert np.array_equal(Image.open(tmp_path / "a.png").rgb, np.rot90(left_red, turned))
+
+
+def test_whatever_a_decoder_raises_is_an_input_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    PillowImage.fromarray(picture()).save(tmp_path / "a.png")
+
+    def fail(*_: object) -> None:
+        raise struct.error("unpack requires\na buffer")
+
+    monkeypatch.setattr(PillowImage.Image, "convert", fail)
+    with pytest.raises(InputError, match=r"a.png': unpack requires a buffer; give a whole"):
+        Image.open(tmp_path / "a.png")
+
+
 def test_a_picture_of_a_hundred_megapixels_is_read(tmp_path: Path) -> None:
     large = PillowImage.new("1", (12000, 9000), 0)
     large.putpixel((11999, 8999), 1)
@@ -276,7 +310,11 @@ def test_an_unknown_colour_order_is_refused() -> None:
         Image.from_array(RGB, color="brg")  # type: ignore[arg-type]  # wrong on purpose
 
 
-@pytest.mark.parametrize("rgb", [FLOAT, RGB[:, :, 0], np.dstack([RGB, RGB]), None, [[1]]], ids=["float", "grey", "six", "none", "list"])
+@pytest.mark.parametrize(
+    "rgb",
+    [FLOAT, RGB[:, :, 0], np.dstack([RGB, RGB]), RGB[:0], RGB[:, :0], None, [[1]]],
+    ids=["float", "grey", "six", "no-rows", "no-columns", "none", "list"],
+)
 def test_an_image_holds_rgb_bytes_and_nothing_else(rgb: Any) -> None:
     with pytest.raises(InputError, match=r"Image takes a \(height, width, 3\) uint8 RGB array, got .*; use Image.from_array to convert"):
         Image(rgb)

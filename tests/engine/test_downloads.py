@@ -336,6 +336,8 @@ def test_places_that_cannot_be_written(site, tmp_path):
         fetch(site.file, tmp_path / "file")
     with pytest.raises(StorageError, match="it is a folder"):
         fetch(site.file, tmp_path / "folder")
+    with pytest.raises(StorageError, match=r"cannot write.*too long"):  # refused to root too, as another user's folder is to others
+        fetch(site.file, tmp_path / ("x" * 300))
     assert site.asked == []
 
 

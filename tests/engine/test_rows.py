@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import sys
 from pathlib import Path
 
@@ -32,6 +33,21 @@ def test_parquet_keeps_types_in_chunks(tmp_path: Path) -> None:
     assert read.num_rows == 9000
     assert [str(field.type) for field in read.schema] == ["string", "int64", "double"]
     assert read.to_pylist()[:2] == [{"name": "a", "frame": 1, "share": 0.5}, {"name": "b, c", "frame": None, "share": None}]
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
+def test_a_name_that_is_not_utf8_is_written_with_its_bytes(tmp_path: Path, name: str) -> None:
+    if name.endswith("parquet"):
+        pytest.importorskip("pyarrow")
+    with RowWriter(tmp_path / name, COLUMNS) as table:
+        table.write([{"name": os.fsdecode("é".encode() + b"\xff.png"), "frame": 1, "share": 0.5}])
+    if name == "t.csv":
+        assert (tmp_path / name).read_text(encoding="utf-8").splitlines()[1] == "é\\xff.png,1,0.5"
+    else:
+        import pyarrow.parquet
+
+        read = pyarrow.parquet.read_table(tmp_path / name)
+        assert read.to_pylist() == [{"name": "é\\xff.png", "frame": 1, "share": 0.5}]
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.parquet"])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -144,6 +147,41 @@ def test_what_a_killed_writer_left_is_cleared_and_what_a_living_one_writes_is_no
         assert first.read_text() == "first"
     assert (tmp_path / "out.csv").read_text() == "first"
     assert names(tmp_path) == ["out.csv"]
+
+
+def test_on_nfs_a_living_writers_file_is_not_cleared(tmp_path, monkeypatch):
+    real = fcntl.flock
+
+    def as_on_nfs(descriptor: int, operation: int) -> None:
+        reads_only = fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY
+        if operation & fcntl.LOCK_EX and reads_only:
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        real(descriptor, operation)
+
+    def without_locks(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    for flock in (as_on_nfs, without_locks):
+        monkeypatch.setattr(fcntl, "flock", flock)
+        with atomic_write(tmp_path / "out.csv") as first:
+            first.write_text("first")
+            with atomic_write(tmp_path / "out.csv") as second:
+                second.write_text("second")
+            assert first.read_text() == "first"
+        assert (tmp_path / "out.csv").read_text() == "first"
+        assert names(tmp_path) == ["out.csv"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="no /proc on this system")
+def test_a_redirected_device_is_refused_with_the_name_of_its_file(tmp_path):
+    file = tmp_path / "all.csv"
+    file.write_text("before\n")
+    with file.open("a") as stream:
+        for name in (f"/dev/fd/{stream.fileno()}", f"/proc/self/fd/{stream.fileno()}"):
+            said = f"cannot write '{name}': it leads to '{file}', which would be replaced; give that file's name"
+            with pytest.raises(StorageError, match=f"^{re.escape(said)}$"), atomic_write(name) as part:
+                part.write_text("gone")
+    assert file.read_text() == "before\n"
 
 
 # ---- a folder -----------------------------------------------------------------------------------------------------------

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from emotion_perception.engine.evaluation.machine import machine
-from emotion_perception.engine.inference.threads import cpu_threads
+from emotion_perception.engine.machine import cpu_threads, machine
 
 if TYPE_CHECKING:
     import torch

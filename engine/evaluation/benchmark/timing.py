@@ -18,7 +18,7 @@ from emotion_perception.engine.evaluation.benchmark.footprint import footprint
 from emotion_perception.engine.evaluation.benchmark.peaks import gemm_peaks, multiply_adds
 from emotion_perception.engine.evaluation.benchmark.stages import video_stages
 from emotion_perception.engine.evaluation.benchmark.variants import REFERENCE, Runner, Variant, judged
-from emotion_perception.engine.evaluation.machine import machine
+from emotion_perception.engine.machine import machine
 from emotion_perception.engine.target import FloatArray
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """A small MovieGraphs that is made up, in the published layout, with known structure: to try everything without 167 GB.
 
-From the command line: ``emotion-perception download emotx --mode synthetic --path DIR``, or ``synthetic-small``.
+From the command line: ``emotion-perception download emotx --mode synthetic --output DIR``, or ``synthetic-small``.
 """
 
 from __future__ import annotations

@@ -19,9 +19,9 @@ from emotion_perception.engine.evaluation.benchmark.report import cost_rise, not
 from emotion_perception.engine.evaluation.benchmark.stages import video_stages
 from emotion_perception.engine.evaluation.benchmark.timing import benchmark, in_turns, pictures_for, summary
 from emotion_perception.engine.evaluation.benchmark.variants import Variant, judged, prepare
-from emotion_perception.engine.evaluation.machine import machine
 from emotion_perception.engine.labels import AFFECTNET8
 from emotion_perception.engine.learners import Learner
+from emotion_perception.engine.machine import machine
 from emotion_perception.engine.pipeline import Pipeline
 from emotion_perception.engine.target import BoundingBox
 from emotion_perception.engine.vision.faces import Face

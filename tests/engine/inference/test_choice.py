@@ -155,6 +155,25 @@ def test_notes_that_cannot_be_read_are_measured_anew(made, cache: Path, monkeypa
     assert learner.tune() == "onnxruntime cpu"
 
 
+def test_a_cache_that_cannot_be_used_is_done_without(made, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    def never(*given):
+        raise AssertionError("measured for nothing")
+
+    monkeypatch.setattr(choice, "measure", never)
+    # A name that is too long is refused as another user's folder is, to root too.
+    for closed in (tmp_path / ("x" * 300), tmp_path / "file"):
+        monkeypatch.setenv("EMOTION_PERCEPTION_CACHE", str(closed))
+        assert not choice.is_known("esr")
+        assert made().tune() == "torch cpu"
+
+
+def test_what_is_the_fastest_is_said_where_it_cannot_be_remembered(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert choice.Choice(tmp_path / "file" / "model.onnx", "here").remember({"torch": 2.0, "onnxruntime": 1.0}) == "onnxruntime"
+
+
 def test_an_unknown_back_end_is_refused() -> None:
     with pytest.raises(UsageError, match="backend is 'tensorflow', expected one of auto, torch, torch_bf16, onnxruntime"):
         FacialEmotionLearner(backend="tensorflow")

@@ -177,6 +177,15 @@ def test_auto_falls_back_to_haar_with_one_warning(empty_cache: Path, portrait: P
 
 
 @pytest.mark.parametrize("offline", [False, True])
+def test_auto_falls_back_to_haar_where_it_may_not_look_into_the_cache(
+    empty_cache: Path, monkeypatch: pytest.MonkeyPatch, offline: bool
+) -> None:
+    # A name that is too long is refused as another user's folder is, to root too.
+    monkeypatch.setenv("EMOTION_PERCEPTION_CACHE", str(empty_cache.with_name("x" * 300)))
+    assert create_detector(offline=offline).name == "haar"
+
+
+@pytest.mark.parametrize("offline", [False, True])
 def test_yunet_by_name_does_not_fall_back(empty_cache: Path, offline: bool) -> None:
     with pytest.raises(DownloadError) as caught:
         create_detector("yunet", offline=offline)

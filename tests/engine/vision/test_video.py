@@ -115,6 +115,35 @@ def test_rotated_video_comes_upright(tmp_path: Path, degrees: int, corner: tuple
     assert image.rgb[image.height // 2, image.width // 2, 0] < 60
 
 
+@pytest.mark.parametrize("name", ["2024:1.mp4", "-i.mp4", "file:.mp4"])
+def test_a_relative_name_is_a_file_whatever_it_looks_like(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    written(tmp_path / name, 3)
+    monkeypatch.chdir(tmp_path)
+    with read_video(name) as video:
+        assert video.path == Path(name)
+        assert (len(list(video)), video.count()) == (3, 3)
+
+
+def test_a_file_that_does_not_say_its_rate_gets_a_plain_one_and_keeps_its_stamps(tmp_path: Path) -> None:
+    stamps_ms = [0, 31, 66, 105, 133, 170]
+    with av.open(str(tmp_path / "browser.webm"), "w") as container:
+        stream = container.add_stream("libvpx", rate=1000)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for pixels, stamp_ms in zip(numbered(6), stamps_ms, strict=True):
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts, frame.time_base = stamp_ms, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    with av.open(str(tmp_path / "browser.webm")) as container:
+        assert container.streams.video[0].average_rate == 1000
+    with read_video(tmp_path / "browser.webm") as video, VideoWriter(tmp_path / "copy.mp4", video.rate, video.size) as writer:
+        assert video.fps == 25.0
+        for image in video:
+            writer.write(image.rgb, image.stamp_s)
+    with read_video(tmp_path / "copy.mp4") as copy:
+        assert [image.stamp_s for image in copy] == pytest.approx([stamp_ms / 1000 for stamp_ms in stamps_ms], abs=1e-3)
+
+
 def test_damaged_packets_are_skipped_counted_and_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = intra_video(tmp_path / "damaged.mkv", 12)
     with av.open(str(path)) as container:

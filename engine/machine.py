@@ -1,4 +1,4 @@
-"""What a benchmark ran on: without it, a number says nothing."""
+"""The machine that this runs on: how many threads a call may use, and what a benchmark has to say of it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,21 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from emotion_perception.engine.inference.threads import cpu_threads
-
 # Of the many things a processor says it can do, those that the speed of a network depends on.
 _INSTRUCTIONS = (
     *("avx2", "fma", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8"),
     *("asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve"),
 )
 _PACKAGES = ("numpy", "torch", "onnxruntime")
+
+
+def cpu_threads() -> int:
+    """Counts the threads for one call: ``OMP_NUM_THREADS``, which ONNX Runtime by itself ignores, else the CPUs this process may use."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    if wanted.isdigit() and int(wanted) > 0:
+        return int(wanted)
+    # The affinity, not the machine's count: in a container or under taskset they differ.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def machine() -> dict[str, Any]:
