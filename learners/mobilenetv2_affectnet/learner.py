@@ -166,7 +166,7 @@ class MobileNetV2Learner(HeadLearner):
         title, affect = f"MobileNetV2 from {', '.join(file.name for file in files)}", heads != "categorical"
         self._adopt(CARD.with_(title=title, architecture={**CARD.architecture, "heads": heads}, affect=affect, scores={}), towers, files)
 
-    def _adopt(self, card: ModelCard, towers: Mapping[str, Mapping[str, torch.Tensor]], files: Sequence[Path]) -> None:
+    def _adopt(self, card: ModelCard, towers: Mapping[str, Mapping[str, torch.Tensor]], files: Sequence[Path] = ()) -> None:
         """Uses the network of a card, with the tensors from files given for each tower's first head; the rest is fresh."""
         model: MobileNetV2 = self._fresh(card, self.seed)  # type: ignore[assignment]  # as in add_affect
         for tower in model.parts():
