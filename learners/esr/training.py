@@ -296,6 +296,16 @@ def _settle(model: ESR, train: Pictures, recipe: Recipe, size: int, branches: in
     settle_batch_norms(parts, forward, (train.batch(numbers, size)[0].to(device) for numbers in drawn))
 
 
+def average(model: ESR, start: Mapping[str, Tensor], share: float, train: Pictures, recipe: Recipe, device: torch.device) -> None:
+    """Moves a network's weights by a share towards those it started from, and settles batch norm anew.
+
+    Source: Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022.
+    """
+    now = model.state_dict()
+    model.load_state_dict({k: v.lerp(start[k], share) if v.is_floating_point() else v for k, v in now.items()})
+    _settle(model, train, recipe, recipe.size, len(model.branches), device)
+
+
 def _settle_and_validate(
     model: ESR, train: Pictures, val: Pictures | None, recipe: Recipe, size: int, branches: int, device: torch.device
 ) -> dict[str, float]:
