@@ -105,8 +105,7 @@ def test_the_topics_of_a_face_go_when_it_is_gone(graph: Any, program: Any, happy
         graph.spin(0.1)
         return bool(subscription.get_publisher_count() == there)
 
-    graph.until(lambda: shown(happy, 1), node)
-    assert ["f00001"] in [list(each.ids) for each in faces]
+    graph.until(lambda: shown(happy, 1) and ["f00001"] in [list(each.ids) for each in faces], node)
     graph.until(lambda: shown(empty, 0), node)
     graph.until(lambda: not list(faces[-1].ids), node)
 
