@@ -138,7 +138,7 @@ def _times(
 
 
 def _draw(rows: list[dict[str, Any]], target: Path) -> None:
-    """Draws agreement by time, a line per back end."""
+    """Draws time by the branches evaluated, a line per back end."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -146,11 +146,13 @@ def _draw(rows: list[dict[str, Any]], target: Path) -> None:
     axes = figure.subplots()
     for backend in dict.fromkeys(row["backend"] for row in rows):
         points = [row for row in rows if row["backend"] == backend]
-        axes.plot([row["ms_alone"] for row in points], [100 * row["agreement"] for row in points], marker="o", label=backend)
+        axes.plot([row["branches"] for row in points], [row["ms_alone"] for row in points], marker="o", label=backend)
         for row in points:
-            axes.annotate(_setting(row), (row["ms_alone"], 100 * row["agreement"]), fontsize=7, xytext=(2, 4), textcoords="offset points")
-    axes.set_xlabel("milliseconds for one face")
-    axes.set_ylabel("agreement with all branches, %")
+            place = row["branches"], row["ms_alone"]
+            axes.annotate(_setting(row), place, fontsize=7, rotation=45, xytext=(0, 5), textcoords="offset points")
+    axes.set_xlabel("branches evaluated, mean")
+    axes.set_xlim(right=axes.get_xlim()[1] + 0.5)  # room for the words at the last points
+    axes.set_ylabel("milliseconds for one face")
     axes.grid(alpha=0.3)
     axes.legend()
     with atomic_write(target) as file:
@@ -177,7 +179,7 @@ def _page(result: dict[str, Any], name: str) -> str:
         shares = f"{row['branches']:.2f} | {row['left_out']:.1%} | {row['accuracy']:.2%} | {row['agreement']:.2%} | {affect}"
         lines.append(f"| {row['backend']} | {_setting(row)} | {shares} | {row['ms_alone']:.2f} | {row['ms_of_eight']:.2f} |")
     facts = ", ".join(f"{key} {value}" for key, value in result["machine"].items())
-    lines += ["", f"![agreement by time]({name}.png)", "", f"Machine: {facts}. Every number is in `{name}.json`.", ""]
+    lines += ["", f"![time by branches]({name}.png)", "", f"Machine: {facts}. Every number is in `{name}.json`.", ""]
     return "\n".join(lines)
 
 
