@@ -46,10 +46,14 @@ REPORT_NAME = "optimize.json"
 _SUFFIXES = (".safetensors", ".pt")
 
 
+def weight_files(folder: Path) -> list[Path]:
+    """Returns the files of weights in a folder, by name."""
+    return sorted(file for file in folder.iterdir() if file.suffix in _SUFFIXES)
+
+
 def digest_of_weights(path: Path) -> str:
     """Returns what tells weights apart: the digests of a file of them, or of those in a folder."""
-    files = sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES) if path.is_dir() else [path]
-    return " ".join(map(digest_of, files))
+    return " ".join(map(digest_of, weight_files(path) if path.is_dir() else [path]))
 
 
 def save_folder(

@@ -17,6 +17,7 @@ from emotion_perception.engine.downloads import cache_dir
 from emotion_perception.engine.errors import StorageError
 from emotion_perception.engine.inference.backends import Backend, Inputs
 from emotion_perception.engine.storage import atomic_write
+from emotion_perception.engine.weights import weight_files
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +25,6 @@ TUNE_VARIABLE = "EMOTION_PERCEPTION_TUNE"
 _ROUNDS = 15
 _WARM_UP_ROUNDS = 5
 _FOLDER = "exported"
-_WEIGHT_SUFFIXES = (".safetensors", ".pt")
 
 
 def is_known(learner: str) -> bool:
@@ -62,7 +62,7 @@ class Choice:
             device: ``auto``, ``cpu`` or ``cuda``.
         """
         digest = hashlib.sha256(json.dumps(card.to_dict(), sort_keys=True).encode())
-        for file in sorted(path for path in folder.iterdir() if path.suffix in _WEIGHT_SUFFIXES):
+        for file in weight_files(folder):
             digest.update(file.name.encode())
             digest.update(hashlib.sha256(file.read_bytes()).digest())
         place = cache_dir() / _FOLDER / f"{card.learner}-{digest.hexdigest()[:16]}"

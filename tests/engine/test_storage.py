@@ -134,19 +134,24 @@ def test_new_files_have_ordinary_permissions(tmp_path):
     assert (tmp_path / "folder").stat().st_mode & 0o777 == 0o750
 
 
+def write_within_a_write(target):
+    """Has two writers at one file at once, and asserts that neither takes the other's away and that nothing else is left."""
+    with atomic_write(target) as first:
+        first.write_text("first")
+        with atomic_write(target) as second:
+            second.write_text("second")
+        assert first.read_text() == "first"
+    assert target.read_text() == "first"
+    assert names(target.parent) == [target.name]
+
+
 def test_what_a_killed_writer_left_is_cleared_and_what_a_living_one_writes_is_not(tmp_path):
     program = "import os, sys, signal\nfrom emotion_perception.engine.storage import atomic_write\n"
     program += "with atomic_write(sys.argv[1]) as part: part.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)"
     child = subprocess.run([sys.executable, "-c", program, str(tmp_path / "out.csv")], env=ENVIRONMENT, check=False)
     assert child.returncode == -signal.SIGKILL
     assert len(names(tmp_path)) == 1
-    with atomic_write(tmp_path / "out.csv") as first:
-        first.write_text("first")
-        with atomic_write(tmp_path / "out.csv") as second:
-            second.write_text("second")
-        assert first.read_text() == "first"
-    assert (tmp_path / "out.csv").read_text() == "first"
-    assert names(tmp_path) == ["out.csv"]
+    write_within_a_write(tmp_path / "out.csv")
 
 
 def test_on_nfs_a_living_writers_file_is_not_cleared(tmp_path, monkeypatch):
@@ -163,13 +168,7 @@ def test_on_nfs_a_living_writers_file_is_not_cleared(tmp_path, monkeypatch):
 
     for flock in (as_on_nfs, without_locks):
         monkeypatch.setattr(fcntl, "flock", flock)
-        with atomic_write(tmp_path / "out.csv") as first:
-            first.write_text("first")
-            with atomic_write(tmp_path / "out.csv") as second:
-                second.write_text("second")
-            assert first.read_text() == "first"
-        assert (tmp_path / "out.csv").read_text() == "first"
-        assert names(tmp_path) == ["out.csv"]
+        write_within_a_write(tmp_path / "out.csv")
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="no /proc on this system")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from emotion_perception.engine.errors import UsageError, unknown_name
 from emotion_perception.engine.registry import learner_class
 from emotion_perception.engine.target import Emotions, FloatArray
-from emotion_perception.engine.weights import EXPORTED_NAME
+from emotion_perception.engine.weights import EXPORTED_NAME, weight_files
 
 if TYPE_CHECKING:
     from emotion_perception.engine.learners import Learner
@@ -57,7 +57,7 @@ class Variant:
         exported = Path(self.folder) / EXPORTED_NAME
         if self.backend == "onnxruntime":
             return exported.stat().st_size
-        return sum(file.stat().st_size for file in Path(self.folder).iterdir() if file.suffix in (".safetensors", ".pt"))
+        return sum(file.stat().st_size for file in weight_files(Path(self.folder)))
 
     def load(self, batch_size: int = 32) -> Learner:
         """Makes the learner and loads it.
