@@ -13,13 +13,13 @@ def run(json: JsonOption = False) -> None:
     """Lists the learners: what each perceives and gives, whether weights come with it, and their licence (else the published ones')."""
     from emotion_perception.engine.cards import ModelCard
     from emotion_perception.engine.errors import UsageError, WeightsError
-    from emotion_perception.engine.registry import learner_class, learner_names
+    from emotion_perception.engine.registry import learner_class, learner_entries, load_learner
 
     found: list[dict[str, Any]] = []
     broken: list[str] = []
-    for name in learner_names():
+    for name, entry in learner_entries().items():
         try:
-            cls = learner_class(name)
+            cls = load_learner(entry)
             folder = default_weights(cls)
             card = cls.card if folder is None else ModelCard.read(folder)
         except (UsageError, WeightsError) as error:  # one broken plugin must not hide the others

@@ -12,7 +12,6 @@ from emotion_perception.engine.errors import UsageError, WeightsError, check_wor
 from emotion_perception.engine.learners import Learner
 from emotion_perception.engine.target import Emotions, FloatArray
 from emotion_perception.learners.emotorch.card import BASELINE_NAME, CARD, CARDS, ENHANCED_NAME
-from emotion_perception.learners.emotorch.datasets import ALTERATIONS
 
 if TYPE_CHECKING:
     import torch
@@ -136,6 +135,7 @@ class EmoTorchLearner(Learner):
         from emotion_perception.engine.datasets.leaks import check_apart
         from emotion_perception.engine.training.pictures import Pictures
         from emotion_perception.engine.training.running import run_stages
+        from emotion_perception.learners.emotorch.datasets import ALTERATIONS
         from emotion_perception.learners.emotorch.training import Recipe, stage
 
         if dataset is None:

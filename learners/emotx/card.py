@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from emotion_perception.engine.cards import InputSpec, ModelCard, WeightFile
-from emotion_perception.learners.emotx.downloads import PRETRAINED
 from emotion_perception.learners.emotx.settings import Settings
 
 _IMAGENET: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
@@ -18,6 +17,12 @@ FRAMES = {
 }
 # Label set -> name of the published checkpoint.
 CHECKPOINTS = {"moviegraphs10": "EmoTx_Top10.pt", "moviegraphs25": "EmoTx_Top25.pt", "emotic26": "EmoTx_Emotic.pt"}
+# Name of a published checkpoint -> key under which it is shared.
+_KEYS = {
+    "EmoTx_Top10.pt": "EUVbB6Mbwy5OpzAoqAz0jxYBsiUCach0dbeTaZWyE9316Q",
+    "EmoTx_Top25.pt": "ETiTg6kxt89JrJgFV0jkOGkBPXW7f36CxpW2vi_2VrLzYQ",
+    "EmoTx_Emotic.pt": "EYFhKfYaDLxCpAfS6CPLk2ABw5BU_MFkaEjpJGvHyuAYUg",
+}
 # Label set -> mean average precision of scenes and of characters, on the validation and on the test part.
 _SCORES = {
     "moviegraphs10": ((0.3422, 0.2435), (0.2935, 0.2232)),
@@ -25,6 +30,11 @@ _SCORES = {
     "emotic26": ((0.2367, 0.1229), (0.2140, 0.1176)),
 }
 _SOURCE = "the authors', mean of three trainings, not measured here"
+
+
+def shared(key: str) -> str:
+    """Returns an address at which EmoTx' authors share a file; in 2025 users found these dead."""
+    return f"https://iiitaphyd-my.sharepoint.com/:u:/g/personal/dhruv_srivastava_alumni_iiit_ac_in/{key}?download=1"
 
 
 def features_of(settings: Settings) -> dict[str, Any]:
@@ -58,7 +68,7 @@ CARD = ModelCard(
     licence="published without a licence, so all rights are reserved: ask the authors; trained on MovieGraphs",
     paper="Srivastava, Singh, Tapaswi: How you feelin'? Learning Emotions and Mental States in Movie Scenes, CVPR 2023",
     architecture=architecture_of(Settings()),
-    files=tuple(WeightFile(name, PRETRAINED[name], None) for name in CHECKPOINTS.values()),
+    files=tuple(WeightFile(name, shared(key), None) for name, key in _KEYS.items()),
     data="MovieGraphs, 5,050 scenes of 34 movies",
     scores=published_scores("moviegraphs10"),
     notes=(

@@ -8,16 +8,12 @@ from pathlib import Path
 from emotion_perception.engine.cards import WeightFile
 from emotion_perception.engine.downloads import fetch as fetch_file
 from emotion_perception.engine.errors import DownloadError, WeightsError, unknown_name
-from emotion_perception.learners.emotx.features.backbones.catalogue import FACES, SCENES, TEXT_ADDRESS, TEXT_FOLDER, shared, text_files
+from emotion_perception.learners.emotx.card import shared
+from emotion_perception.learners.emotx.features.backbones.catalogue import FACES, SCENES, TEXT_ADDRESS, TEXT_FOLDER, text_files
 
 logger = logging.getLogger(__name__)
 
 MODES = ("backbones", "features", "synthetic", "synthetic-small")  # beside "pretrained", which the card describes
-PRETRAINED = {
-    "EmoTx_Top10.pt": shared("EUVbB6Mbwy5OpzAoqAz0jxYBsiUCach0dbeTaZWyE9316Q"),
-    "EmoTx_Top25.pt": shared("ETiTg6kxt89JrJgFV0jkOGkBPXW7f36CxpW2vi_2VrLzYQ"),
-    "EmoTx_Emotic.pt": shared("EYFhKfYaDLxCpAfS6CPLk2ABw5BU_MFkaEjpJGvHyuAYUg"),
-}
 FEATURES = {
     # Faces, scenes and words as by default, the graphs and the backbones: 167 GB when unpacked.
     "EmoTx_min_feats.tar.gz": shared("EdbbcQvEaBlIg6Sktxw60lQBiOUyDWdbKf3GhF88mrEhaA"),

@@ -6,16 +6,17 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emotion_perception.engine.errors import UsageError
-from emotion_perception.engine.inference import Backend, OnnxBackend, TorchBackend
-from emotion_perception.engine.inference.backends import check_layout
 from emotion_perception.engine.target import FloatArray
 from emotion_perception.learners.esr.ensemble import ensemble_of, is_decided
+
+if TYPE_CHECKING:
+    from emotion_perception.engine.inference import Backend
 
 # From an array of n rows to arrays of n rows.
 Part = Callable[[NDArray[Any]], Sequence[NDArray[Any]]]
@@ -69,6 +70,8 @@ class AnytimeEnsemble:
             ``probabilities`` (n, 8) and ``affect`` (n, 2), means over the branches evaluated; ``logits`` (n, branches, 8) and
             ``branch_affect`` (n, branches, 2), NaN for those that were not.
         """
+        from emotion_perception.engine.inference.backends import check_layout
+
         check_layout(inputs)
         (x,) = inputs
         started = time.perf_counter()
@@ -167,6 +170,8 @@ def group_sizes(branches: int) -> tuple[int, ...]:
 
 def _parts(whole: Backend, sizes: Sequence[int]) -> tuple[Part, Sequence[Part]]:
     """Returns the shared layers and groups of branches, to be run as ``whole`` is."""
+    from emotion_perception.engine.inference import OnnxBackend, TorchBackend
+
     if isinstance(whole, OnnxBackend):
         from emotion_perception.engine.inference.parts import cut
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from emotion_perception.engine.downloads import cache_dir
 from emotion_perception.engine.errors import UsageError, WeightsError, unknown_name
+from emotion_perception.learners.emotx.card import shared
 from emotion_perception.learners.emotx.clips import FACE_WIDTHS, SCENE_WIDTHS
 from emotion_perception.learners.emotx.features.backbones.preparation import FACENET, FER_RESNET, FER_VGG, IMAGENET, KINETICS, Preparation
 
@@ -19,11 +20,6 @@ Tensors = Mapping[str, "torch.Tensor"]
 FOLDER = "backbones"
 TEXT_FOLDER = "roberta-base"
 TEXT_ADDRESS = "https://huggingface.co/FacebookAI/roberta-base"
-
-
-def shared(key: str) -> str:
-    """Returns an address at which EmoTx' authors share a file; in 2025 users found these dead."""
-    return f"https://iiitaphyd-my.sharepoint.com/:u:/g/personal/dhruv_srivastava_alumni_iiit_ac_in/{key}?download=1"
 
 
 @dataclass(frozen=True)

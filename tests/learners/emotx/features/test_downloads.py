@@ -8,6 +8,7 @@ import pytest
 from emotion_perception.engine.downloads import OFFLINE_VARIABLE
 from emotion_perception.engine.errors import DownloadError, UsageError
 from emotion_perception.learners.emotx import downloads
+from emotion_perception.learners.emotx.card import CARD
 from emotion_perception.learners.emotx.features.backbones.catalogue import FACES, SCENES
 
 
@@ -69,7 +70,7 @@ def test_an_unknown_mode_is_refused() -> None:
 
 def test_all_addresses_are_secure_or_their_owners_only_one() -> None:
     addresses = [address for mode in ("backbones", "features") for many in downloads._wanted(mode, None).values() for address in many]
-    addresses += downloads.PRETRAINED.values()
+    addresses += [file.url for file in CARD.files]
     assert len(set(addresses)) == len(addresses)
     plain = {address.split("/")[2] for address in addresses if not address.startswith("https://")}
     assert plain == {"www.robots.ox.ac.uk", "places2.csail.mit.edu"}
