@@ -190,21 +190,21 @@ def _command() -> Check:
 
 def _learners() -> Check:
     try:
-        from emotion_perception.engine.registry import learner_class, learner_names
+        from emotion_perception.engine.registry import learner_entries, load_learner
 
-        names = learner_names()
-        for name in names:
-            learner_class(name)
+        entries = learner_entries()
+        for entry in entries.values():
+            load_learner(entry)
     except Exception as error:
         return Check("learners", "missing", " ".join(str(error).split()))
-    if not names:
+    if not entries:
         return Check(
             "learners",
             "missing",
             "none registered",
             "install the package: pip install -e . (in a checkout) or pip install emotion_perception",
         )
-    return Check("learners", "ok", ", ".join(names))
+    return Check("learners", "ok", ", ".join(entries))
 
 
 def _files() -> Iterator[Check]:
@@ -237,15 +237,14 @@ def _files() -> Iterator[Check]:
 
 
 def _ros() -> Check:
-    distribution = os.environ.get("ROS_DISTRO", "")
-    try:
-        importlib.import_module("rclpy")  # one that is there may be of another Python
+    from emotion_perception.ros2_nodes.choice import ABSENT, VARIABLE, rclpy_fault
+
+    distribution, fault = os.environ.get("ROS_DISTRO", ""), rclpy_fault()
+    if not fault:
         return Check("ros", "ok", f"ROS 2 {distribution or 'found'}: rclpy can be imported")
-    except Exception as error:  # a broken binary raises anything
-        if not (isinstance(error, ModuleNotFoundError) and error.name == "rclpy"):
-            found = f"rclpy is there, but cannot be loaded by this Python {platform.python_version()} ({' '.join(str(error).split())})"
-            advice = "use the Python that this ROS 2 is for, or set EMOTION_PERCEPTION_RUNTIME=dds: nodes run over DDS with the extra 'dds'"
-            return Check("ros", "warning", found, advice)
+    if fault != ABSENT:
+        advice = f"use the Python that this ROS 2 is for, or set {VARIABLE}=dds: nodes run over DDS with the extra 'dds'"
+        return Check("ros", "warning", fault, advice)
     root = Path("/opt/ros")
     installed = [distribution] if distribution else sorted(p.name for p in root.iterdir()) if root.is_dir() else []
     if not installed:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from emotion_perception.ros2_nodes.runtime.choice import NoRuntimeError, choose
+from emotion_perception.ros2_nodes.choice import NoRuntimeError, choose
 
 RUNTIME = choose()
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from emotion_perception.commands.doctor import Check
+from emotion_perception.engine import registry
 
 PLUGIN = """
 from emotion_perception.engine.cards import InputSpec, ModelCard
@@ -52,6 +53,14 @@ def test_list_shows_the_licence_of_the_weights_that_come_along(command, root: Pa
     listed = {row["name"]: row for row in json.loads(command("list", "--json").out)}
     card = json.loads((root / "learners" / "esr" / "weights" / "card.json").read_text(encoding="utf-8"))
     assert (listed["esr"]["licence"], listed["esr"]["title"]) == (card["licence"], card["title"])
+
+
+@pytest.mark.parametrize("name", ["list", "doctor"])
+def test_all_learners_are_found_in_one_look_through_the_installed_packages(command, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    looked: list[str] = []
+    monkeypatch.setattr(registry, "entry_points", lambda group: looked.append(group) or importlib.metadata.entry_points(group=group))
+    assert command(name).status == 0
+    assert looked == [registry.GROUP]
 
 
 def test_list_and_info_show_a_third_partys_learner_and_say_that_another_is_broken(command, plugins: None) -> None:

@@ -1,4 +1,4 @@
-"""Which runtime: the real rclpy where it can be imported, else its twin over DDS."""
+"""Which runtime: the real rclpy where it can be imported, else its twin over DDS. Importing this chooses nothing yet."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from importlib.util import find_spec
 from emotion_perception.engine.errors import EmotionPerceptionError, UsageError
 
 VARIABLE = "EMOTION_PERCEPTION_RUNTIME"
+ABSENT = "rclpy is not installed"
 _TWIN_NEEDS = ("cyclonedds", "rosbags")
-_ABSENT = "rclpy is not installed"
 
 logger = logging.getLogger(__name__)
 
@@ -40,10 +40,10 @@ def choose(wanted: str | None = None) -> str:
     wanted = (wanted if wanted is not None else os.environ.get(VARIABLE) or "auto").lower()
     if wanted not in ("auto", "rclpy", "dds"):
         raise UsageError(f"{VARIABLE} is {wanted!r}, expected auto, rclpy or dds")
-    fault = "" if wanted == "dds" else _rclpy_fault()
+    fault = "" if wanted == "dds" else rclpy_fault()
     if wanted != "dds" and not fault:
         return "rclpy"
-    broken = fault not in ("", _ABSENT)
+    broken = fault not in ("", ABSENT)
     ros = "use the Python that this ROS 2 is for" if broken else "install ROS 2 and source its setup.bash"
     if wanted == "rclpy":
         raise NoRuntimeError(f"{VARIABLE} is rclpy, and {fault}; {ros}, or set {VARIABLE}=dds")
@@ -59,12 +59,12 @@ def choose(wanted: str | None = None) -> str:
     return "dds"
 
 
-def _rclpy_fault() -> str:
-    """Imports rclpy; returns why that cannot be done, or nothing. One that is there may be of another Python: its folder is found then."""
+def rclpy_fault() -> str:
+    """Imports rclpy; returns why that cannot be done: `ABSENT`, or how one that is there fails, as one of another Python. Empty: it can."""
     try:
         import_module("rclpy")
     except Exception as error:  # a broken binary raises anything
         if isinstance(error, ModuleNotFoundError) and error.name == "rclpy":
-            return _ABSENT
+            return ABSENT
         return f"rclpy is there, but cannot be loaded by this Python {platform.python_version()} ({' '.join(str(error).split())})"
     return ""
