@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 Batch = tuple[torch.Tensor, ...]
 Indices = NDArray[np.int64]
 CHECKPOINT = "checkpoint.pt"
+_SINGLE_VALUE = "Expected more than 1 value per channel"  # so begins the ValueError of torch's batch norm
 
 
 @dataclass
@@ -132,6 +133,10 @@ class Trainer:
         """Trains to the end, from the checkpoint in the folder if there is one, and returns the history, a row per epoch.
 
         A run that was stopped, by Ctrl-C or by anything else, is continued by the same call from its last checkpoint.
+
+        Raises:
+            UsageError: A batch is so small, in pictures and in pixels, that batch norm cannot learn from it.
+            WeightsError: The folder holds another run or a damaged one, or the training diverged.
         """
         # Numbers too small for their format slow a CPU down a hundredfold and change nothing.
         torch.set_flush_denormal(True)
@@ -140,6 +145,12 @@ class Trainer:
         try:
             with kept_heap():
                 self._stages()
+        except ValueError as error:
+            if not str(error).startswith(_SINGLE_VALUE):
+                raise
+            given = f"batch_size is {self.batch_size}, and a batch of stage {self.stages[self.at.stage].name!r}"
+            expected = "batch norm learns from two or more: give a larger batch_size, more pictures, or larger ones"
+            raise UsageError(f"{given} comes down to one value per channel; {expected}") from error
         finally:
             torch.set_flush_denormal(False)
             self.log.close()

@@ -334,6 +334,23 @@ def test_an_error_while_loading_pictures_comes_through(small):
         run.trainer([run.stage(load=load)]).run()
 
 
+@pytest.mark.parametrize(("pictures", "batch_size"), [(30, 1), (1, 8)])
+def test_a_batch_too_small_for_batch_norm_is_an_error_in_one_line(small, tmp_path, pictures, batch_size):
+    run = small(pictures=pictures)
+    message = rf"^batch_size is {batch_size}, and a batch of stage 'first' comes down to one value per channel; .* give a larger batch_size"
+    with pytest.raises(UsageError, match=message) as error:
+        run.trainer([run.stage()], tmp_path, batch_size=batch_size).run()
+    assert "\n" not in str(error.value)
+    again = small(pictures=30)  # the folder holds no run yet
+    assert len(again.trainer([again.stage()], tmp_path).run()) == 3
+
+
+def test_an_error_of_ones_own_comes_through(small):
+    run = small()
+    with pytest.raises(ValueError, match=r"^mine$"):
+        run.trainer([run.stage(loss=lambda batch, generator: (_ for _ in ()).throw(ValueError("mine")))]).run()
+
+
 def test_a_batch_too_small_for_the_processes_is_refused(small):
     run = small()
     with pytest.raises(UsageError, match="batch_size is 3, expected at least 4"):

@@ -147,6 +147,13 @@ def test_small_pictures_and_a_first_stride_of_one(data, tmp_path):
     np.testing.assert_array_equal(again.infer(data.picture(0)).probabilities, learner.infer(data.picture(0)).probabilities)
 
 
+def test_single_pictures_of_the_least_size_are_refused_in_one_line_and_larger_ones_are_not(data):
+    single = {**SMALL, "batch_size": 1}
+    with pytest.raises(UsageError, match=r"^batch_size is 1, and a batch of stage .* comes down to one value per channel"):
+        MobileNetV2Learner(**single, heads="categorical").fit(data)
+    assert MobileNetV2Learner(**{**single, "input_size": 64}, heads="categorical").fit(data)["history"]
+
+
 def test_fit_without_data_says_what_to_do():
     with pytest.raises(UsageError, match="--dataset"):
         MobileNetV2Learner(**SMALL).fit()
