@@ -1,4 +1,4 @@
-"""Where networks run: the words that name a device, and the torch device that they stand for here."""
+"""Where networks run and by what: the words that name devices and back ends, and the torch device that they stand for here."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import torch
 
 logger = logging.getLogger(__name__)
+
+BACKENDS = ("auto", "torch", "torch_bf16", "onnxruntime", "tensorrt")
 
 
 def check_device(device: str) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from emotion_perception.engine.cards import ModelCard
 from emotion_perception.engine.data import Color
-from emotion_perception.engine.devices import check_device, torch_device
+from emotion_perception.engine.devices import BACKENDS, check_device, torch_device
 from emotion_perception.engine.errors import EmotionPerceptionError, NotLoadedError, UsageError, WeightsError, check_words
 from emotion_perception.engine.storage import SameFile
 from emotion_perception.engine.target import Emotions, FloatArray
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from emotion_perception.engine.settings import LearnerSettings
 
 logger = logging.getLogger(__name__)
-
-BACKENDS = ("auto", "torch", "torch_bf16", "onnxruntime")
 
 
 class Learner(ABC):
@@ -82,8 +80,8 @@ class Learner(ABC):
             device: ``auto`` (a GPU if there is one), ``cpu`` or ``cuda``; without a GPU, ``cuda`` warns and uses the CPU.
             device_ind: Indices of the GPUs; one process uses the first, those of `torchrun` one each.
             backend: What runs the network. ``torch``; ``torch_bf16``, which computes in bfloat16, for processors and GPUs with units for
-                it; ``onnxruntime``, which exports the model at `load` where that was not done before; ``auto``: an exported model beside
-                the weights, else what `tune` found to be the fastest here, else torch.
+                it; ``onnxruntime``, which exports the model at `load` where that was not done before; ``tensorrt``, the same by TensorRT,
+                on a GPU; ``auto``: an exported model beside the weights, else what `tune` found to be the fastest here, else torch.
         """
         check_device(device)
         check_words("backend", backend, BACKENDS)
@@ -109,7 +107,8 @@ class Learner(ABC):
     def deployed(self, model: torch.nn.Module) -> torch.nn.Module:
         """Returns what back ends run and `optimize` exports: the network itself, or a copy of it made for speed.
 
-        It takes what the network takes and returns a tuple of tensors, named by `output_names`.
+        It takes what the network takes and returns a tuple of tensors, named by `output_names`. What is exported is made of a copy of the
+        network on the CPU.
         """
         return model
 
@@ -361,8 +360,10 @@ class Learner(ABC):
             other._backend = backend
             return other.eval(labelled)
 
+        on_cpu = copy.copy(self)
+        on_cpu._model = copy.deepcopy(self.model).cpu()
         self._backend = optimize(
-            self,
+            on_cpu,
             file,
             device=device,
             precision=precision,
@@ -371,6 +372,8 @@ class Learner(ABC):
             score=None if labelled is None else score,
             tolerance=tolerance,
         )
+        if self.backend == "tensorrt" and device != "cpu":
+            self._backend = self._open_exported(file, self.card)
         self._optimized = SameFile(file)
         return file
 
@@ -402,7 +405,7 @@ class Learner(ABC):
             backend = TorchBackend(model, self.output_names, self.torch_device(), self.deployed, bf16=self.backend == "torch_bf16")
         if folder is not None or model is not self._model:  # not where the same network was trained further
             self._sources = (*([folder] if folder else ()), *files)
-        if files and self.backend == "onnxruntime":
+        if files and self.backend in ("onnxruntime", "tensorrt"):
             logger.warning("%s: published files run in torch; save() them, and that folder is exported when it is loaded", self.name)
         self._model, self._backend, self._folder, self._optimized = model, backend, folder, None
 
@@ -440,7 +443,7 @@ class Learner(ABC):
         """Exports the network, where ONNX Runtime is asked for and torch runs it."""
         from emotion_perception.engine.inference import TorchBackend
 
-        if self.backend == "onnxruntime" and self._folder is not None and isinstance(self._backend, TorchBackend):
+        if self.backend in ("onnxruntime", "tensorrt") and self._folder is not None and isinstance(self._backend, TorchBackend):
             self._backend = self._export_once(self._choice(self._folder, self.card).file)
 
     def _export_once(self, file: Path) -> OnnxBackend:
@@ -450,7 +453,7 @@ class Learner(ABC):
         if not file.is_file():
             logger.info("%s is exported to ONNX, once for these weights", self.name)
             ends: dict[str, Any] = {"input_names": self.input_names, "example": self.example}
-            export_onnx(self.deployed(self.model), file, self.card, self.output_names, **ends)
+            export_onnx(self.deployed(copy.deepcopy(self.model).cpu()), file, self.card, self.output_names, **ends)
         return self._open_exported(file, self.card)
 
     def _use_remembered(self, folder: Path, card: ModelCard, model: torch.nn.Module | None = None) -> bool:
@@ -476,7 +479,7 @@ class Learner(ABC):
         """Opens an exported model of the network that a card describes."""
         from emotion_perception.engine.inference import OnnxBackend
 
-        exported = OnnxBackend(file, self.output_names, self.device, self.name, self.input_names)
+        exported = OnnxBackend(file, self.output_names, self.device, self.name, self.input_names, self.backend == "tensorrt")
         if dict(exported.card.architecture) != dict(card.architecture):
             other = f"{file.name} in {str(file.parent)!r} is of another network than the weights beside it"
             raise WeightsError(f"{other}; run optimize and save again")

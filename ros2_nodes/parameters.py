@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
+from emotion_perception.engine.devices import BACKENDS
 from emotion_perception.ros2_nodes.runtime import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
 
 Value = bool | int | float | str
@@ -120,8 +121,8 @@ def common(learner: str) -> list[Setting]:
             "backend",
             "auto",
             "What runs the network; auto = an exported model in the weights' folder, else the fastest, measured at the first configure on "
-            "this machine; onnxruntime = export the model at configure if there is none.",
-            choices=("auto", "torch", "torch_bf16", "onnxruntime"),
+            "this machine; onnxruntime, tensorrt = export the model at configure if there is none.",
+            choices=BACKENDS,
         ),
         Setting("confidence", 0.0, "Leave out what will not change the class, with this confidence; 0 = judge with all of it.", 0.0, 1.0),
         Setting("budget_ms", 0.0, "Most milliseconds for judging one picture's faces; 0 = no limit.", 0.0, 10000.0),

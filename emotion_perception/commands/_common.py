@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from emotion_perception.engine.devices import BACKENDS
 from emotion_perception.engine.errors import UsageError, unknown_name
 from emotion_perception.engine.plain import plain, shown
 
@@ -28,9 +29,7 @@ WeightsOption = Annotated[
 DeviceOption = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda", help="Where the network runs.")]
 BackendOption = Annotated[
     str,
-    typer.Option(
-        "--backend", metavar="auto|torch|torch_bf16|onnxruntime", help="What runs the network; auto: the fastest that is known here."
-    ),
+    typer.Option("--backend", metavar="|".join(BACKENDS), help="What runs the network; auto: the fastest that is known here."),
 ]
 DetectorOption = Annotated[
     str, typer.Option("--detector", metavar="auto|yunet|haar|none", help="Face detector; none: a picture is a face crop.")

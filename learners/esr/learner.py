@@ -97,7 +97,7 @@ class FacialEmotionLearner(Learner):
             base_path_to_dataset: AffectNet folder that `fit` and `eval` use without a data set: all pictures of its parts.
             max_tuning_epoch: Epochs of the affect heads, with ``affect_fit="gradient"``.
             diversify: Use CBAM and the diversity loss (ESR*).
-            backend: ``auto``, ``torch`` or ``onnxruntime``; see `Learner`.
+            backend: What runs the network; see `Learner`.
             voting: ``probability`` (mean over branches) or ``plurality`` (most branches, ties broken by probability).
             confidence: From above 0.5 to 1: leave out branches that will not, with this confidence, change the class; 1: cannot. None: no.
             budget_ms: Milliseconds for one pass of up to ``batch_size`` faces: no more branches are begun that would probably end later, so
@@ -176,7 +176,7 @@ class FacialEmotionLearner(Learner):
         self._use(model)
 
     def deployed(self, model: torch.nn.Module) -> torch.nn.Module:
-        """Returns a copy without batch norm, and with the ensemble's mean at its end."""
+        """Returns a copy without batch norm, and with the ensemble's mean at its end; on a GPU its branches run all at once."""
         from emotion_perception.learners.esr.model import ESR, Deployed
 
         assert isinstance(model, ESR)

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, adaptive_max_pool2d, max_pool2d, relu
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from emotion_perception.learners.esr.fused import at_once
 
 EMOTIONS = 8
 _LAST_WIDTH = 512
@@ -182,7 +185,7 @@ class ESR(nn.Module):
             Logits ``(n, branches, 8)`` and affect ``(n, branches, 2)`` [valence, arousal], unbounded.
         """
         features = self.base(x)
-        return _stacked([branch(features) for branch in self.branches])
+        return stacked([branch(features) for branch in self.branches])
 
     def last_conv(self, x: Tensor) -> Tensor:
         """Returns the maps of every branch's last convolution, ``(n, branches, 512, 6, 6)`` at 96x96, for Grad-CAM.
@@ -195,7 +198,7 @@ class ESR(nn.Module):
 
     def from_last_conv(self, maps: Tensor) -> tuple[Tensor, Tensor]:
         """Goes on from `last_conv` to what `forward` returns."""
-        return _stacked([branch.from_last_conv(maps[:, i]) for i, branch in enumerate(self.branches)])
+        return stacked([branch.from_last_conv(maps[:, i]) for i, branch in enumerate(self.branches)])
 
     def attention(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the last CBAM's spatial ``(branches, n, 6, 6)`` and channel ``(branches, n, 512)`` attention; ESR* only."""
@@ -210,7 +213,11 @@ class ESR(nn.Module):
 
 
 class Deployed(nn.Module):
-    """A copy of an ESR that is made to run: batch norm is folded into the convolutions, and the ensemble's reduction is part of it."""
+    """A copy of an ESR that is made to run: batch norm is folded into the convolutions, and the ensemble's reduction is part of it.
+
+    Of a network on a GPU, the branches run all at once, see `at_once`. A file is exported from one on the CPU, which has a layer of its own
+    for each branch, so that it can be cut.
+    """
 
     def __init__(self, model: ESR) -> None:
         """Copies a network, which stays as it is."""
@@ -220,6 +227,9 @@ class Deployed(nn.Module):
             for i in range(1, 5):
                 setattr(block, f"conv{i}", fuse_conv_bn_eval(getattr(block, f"conv{i}"), getattr(block, f"bn{i}")))
                 setattr(block, f"bn{i}", nn.Identity())
+        self.fused = at_once(self.esr.branches)
+        if self.fused is not None:
+            self.esr.convolutional_branches = nn.ModuleList()  # their weights are not needed twice
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Judges faces as `ESR.forward` takes them.
@@ -228,9 +238,10 @@ class Deployed(nn.Module):
             Mean probabilities ``(n, 8)``, mean affect ``(n, 2)``, and of every branch logits ``(n, branches, 8)`` and affect
             ``(n, branches, 2)``, unbounded.
         """
-        logits, affect = self.esr(x)
+        logits, affect = self.esr(x) if self.fused is None else self.fused(self.esr.base(x))
         return logits.softmax(2).mean(1), affect.mean(1), logits, affect
 
 
-def _stacked(pairs: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+def stacked(pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Puts the logits ``(n, 8)`` and the affect ``(n, 2)`` of branches beside each other: ``(n, branches, 8)`` and ``(n, branches, 2)``."""
     return torch.stack([logits for logits, _ in pairs], dim=1), torch.stack([affect for _, affect in pairs], dim=1)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from emotion_perception.learners.esr.model import ESR, Deployed
+from emotion_perception.learners.esr.model import ESR, Deployed, stacked
 
 
 class SharedPart(nn.Module):
@@ -16,7 +16,7 @@ class SharedPart(nn.Module):
     def __init__(self, model: ESR) -> None:
         """Copies them from a network, which stays as it is."""
         super().__init__()
-        self.base = _deployed(model, []).base
+        self.base = _deployed(model, []).esr.base
 
     def forward(self, x: Tensor) -> tuple[Tensor]:
         """Returns the features of faces as `ESR.forward` takes them."""
@@ -34,18 +34,18 @@ class BranchesPart(nn.Module):
             members: Numbers of the branches, from 0.
         """
         super().__init__()
-        self.branches = _deployed(model, members).convolutional_branches
+        deployed = _deployed(model, members)
+        self.branches, self.fused = deployed.esr.convolutional_branches, deployed.fused
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Returns logits ``(n, members, 8)`` and affect ``(n, members, 2)``, from what `SharedPart` returns."""
-        pairs = [branch(features) for branch in self.branches]
-        return torch.stack([logits for logits, _ in pairs], dim=1), torch.stack([affect for _, affect in pairs], dim=1)
+        return stacked([branch(features) for branch in self.branches]) if self.fused is None else self.fused(features)
 
 
-def _deployed(model: ESR, members: Sequence[int]) -> ESR:
+def _deployed(model: ESR, members: Sequence[int]) -> Deployed:
     """Returns a copy of a network with some of its branches, batch norm folded."""
     with torch.device("meta"):  # its own base is not needed
         part = ESR(0, model.base.diversify)
     part.base = model.base
     part.convolutional_branches = nn.ModuleList(model.branches[i] for i in members)
-    return Deployed(part).esr
+    return Deployed(part)

@@ -3,12 +3,13 @@ from __future__ import annotations
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from emotion_perception.engine.errors import InputError, MissingDependencyError, UsageError, WeightsError
+from emotion_perception.engine.errors import InputError, MissingDependencyError, StorageError, UsageError, WeightsError
 from emotion_perception.engine.inference import Backend, OnnxBackend, TorchBackend
 from emotion_perception.engine.inference.onnx_backend import choose_providers
 
@@ -174,6 +175,95 @@ def test_providers_follow_the_device_and_what_is_installed():
     assert choose_providers("auto", ["AzureExecutionProvider", "CPUExecutionProvider"]) == ["CPUExecutionProvider"]
     with pytest.raises(UsageError, match="'gpu', expected one of auto, cpu, cuda"):
         choose_providers("gpu", gpu)
+    assert choose_providers("auto", gpu, True) == choose_providers("cuda", gpu, True) == gpu
+    assert choose_providers("auto", [gpu[0], gpu[2]], True) == [gpu[0], gpu[2]]
+    with pytest.raises(UsageError, match="'tensorrt' was asked for with device 'cpu', expected a GPU; choose device auto"):
+        choose_providers("cpu", gpu, True)
+    with pytest.raises(UsageError, match="offers CUDAExecutionProvider, CPUExecutionProvider; install onnxruntime-gpu and TensorRT, or"):
+        choose_providers("cuda", gpu[1:], True)
+
+
+@pytest.fixture
+def offering_tensorrt(monkeypatch, tmp_path):
+    """Lets the installed ONNX Runtime offer TensorRT, as its build for GPUs does without the libraries; returns the providers asked for."""
+    import onnxruntime
+
+    real, asked = onnxruntime.InferenceSession, []
+
+    def session(model, options, providers):
+        asked.append(providers)
+        return real(model, options, providers=providers)
+
+    monkeypatch.setenv("EMOTION_PERCEPTION_CACHE", str(tmp_path / "cache"))
+    offered = ["TensorrtExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: offered)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    return asked
+
+
+@pytest.fixture
+def loading_tensorrt(offering_tensorrt, monkeypatch):
+    """Lets sessions say that TensorRT runs them where it was asked for."""
+    import onnxruntime
+
+    opening = onnxruntime.InferenceSession
+
+    def session(model, options, providers):
+        made = opening(model, options, providers)
+        names = [provider if isinstance(provider, str) else provider[0] for provider in providers]
+        made.get_providers = lambda: names
+        return made
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    return offering_tensorrt
+
+
+def test_tensorrt_keeps_the_engine_of_each_content_in_the_cache(loading_tensorrt, exported, output_names, tmp_path):
+    import onnx
+
+    proto = onnx.load(exported)
+    weight = next(tensor for tensor in proto.graph.initializer if tensor.name.endswith("weight"))
+    weight.raw_data = bytes(len(weight.raw_data))
+    proto.metadata_props[[entry.value for entry in proto.metadata_props].index("fp32")].value = "fp16"
+    other = tmp_path / "other" / exported.name  # all that ONNX Runtime tells engines apart by is the same
+    other.parent.mkdir()
+    onnx.save(proto, other)
+    found = []
+    for file in (exported, other):
+        backend = OnnxBackend(file, output_names, "auto", tensorrt=True)
+        assert backend(pictures(2))["logits"].shape == (2, 1, 8)
+        backend.open_session(file.read_bytes())  # a piece of it
+        looked, opened, piece = loading_tensorrt[-3:]
+        assert looked == ["CPUExecutionProvider"]
+        assert opened == piece
+        assert [name for name, _ in opened] == ["TensorrtExecutionProvider", "CPUExecutionProvider"]
+        found.append((backend.name, opened[0][1]))
+    (name, options), (half_name, half_options) = found
+    assert (name, half_name) == ("onnxruntime tensorrt", "onnxruntime tensorrt fp16")
+    assert [options["trt_fp16_enable"], half_options["trt_fp16_enable"]] == [False, True]
+    engines = [Path(each["trt_engine_cache_path"]) for each in (options, half_options)]
+    assert engines[0] != engines[1]
+    assert all(folder.is_dir() and folder.parent == tmp_path / "cache" / "tensorrt" for folder in engines)
+    assert options["trt_timing_cache_path"] == half_options["trt_timing_cache_path"] == str(tmp_path / "cache" / "tensorrt")
+    assert options["trt_engine_cache_enable"] is options["trt_timing_cache_enable"] is True
+
+
+def test_tensorrt_without_its_libraries_warns_once_and_the_name_says_what_runs(offering_tensorrt, exported, output_names, caplog, capsys):
+    backend = OnnxBackend(exported, output_names, "auto", tensorrt=True)
+    assert backend.name == "onnxruntime cpu"
+    (record,) = caplog.records
+    assert record.getMessage().endswith("'tensorrt' was asked for but ONNX Runtime cannot load its libraries here; using cpu")
+    backend.close()
+    assert backend(pictures(2))["logits"].shape == (2, 1, 8)
+    assert offering_tensorrt[-1] == ["CPUExecutionProvider"]  # not tried again
+    assert capsys.readouterr().out == ""
+
+
+def test_tensorrt_without_a_place_for_its_engine_says_so(loading_tensorrt, exported, output_names, monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("EMOTION_PERCEPTION_CACHE", str(tmp_path / "file"))
+    with pytest.raises(StorageError, match=r"cannot write .*tensorrt.*; choose"):
+        OnnxBackend(exported, output_names, "auto", tensorrt=True)
 
 
 def test_cuda_without_a_gpu_warns_and_runs_on_the_cpu(exported, output_names, caplog):

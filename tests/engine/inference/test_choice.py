@@ -37,8 +37,8 @@ def made(weights: Path, cache: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("EMOTION_PERCEPTION_CACHE", str(cache))
     monkeypatch.delenv(choice.TUNE_VARIABLE, raising=False)
 
-    def make(backend: str = "auto") -> FacialEmotionLearner:
-        learner = FacialEmotionLearner(device="cpu", backend=backend)
+    def make(backend: str = "auto", device: str = "cpu") -> FacialEmotionLearner:
+        learner = FacialEmotionLearner(device=device, backend=backend)
         learner.load(weights)
         return learner
 
@@ -175,5 +175,55 @@ def test_what_is_the_fastest_is_said_where_it_cannot_be_remembered(tmp_path: Pat
 
 
 def test_an_unknown_back_end_is_refused() -> None:
-    with pytest.raises(UsageError, match="backend is 'tensorflow', expected one of auto, torch, torch_bf16, onnxruntime"):
+    with pytest.raises(UsageError, match="backend is 'tensorflow', expected one of auto, torch, torch_bf16, onnxruntime, tensorrt"):
         FacialEmotionLearner(backend="tensorflow")
+
+
+def test_tensorrt_exports_as_onnxruntime_does_and_runs_the_anytime_ensemble_too(made, monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    import onnxruntime
+
+    real, asked = onnxruntime.InferenceSession, []
+
+    def session(model, options, providers):
+        names = [provider if isinstance(provider, str) else provider[0] for provider in providers]
+        asked.append(names)
+        opened = real(model, options, providers=providers)
+        opened.get_providers = lambda: names
+        return opened
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["TensorrtExecutionProvider", "CPUExecutionProvider"])
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    learner = made("tensorrt", "auto")
+    assert learner.backend_name == "onnxruntime tensorrt"
+    wanted = made("torch").infer(face()).probabilities
+    np.testing.assert_allclose(learner.infer(face()).probabilities, wanted, atol=1e-4)
+    del asked[:]
+    learner.budget_ms = 1e6
+    np.testing.assert_allclose(learner.infer(face()).probabilities, wanted, atol=1e-4)
+    assert asked == [["TensorrtExecutionProvider", "CPUExecutionProvider"]] * 3  # the shared layers and two groups of branches
+    assert "tensorrt" not in made("auto", "auto").backend_name
+    learner.temp_path = tmp_path
+    learner.optimize()
+    assert learner.backend_name == "onnxruntime tensorrt"
+
+
+def test_tensorrt_is_refused_where_it_cannot_be(made) -> None:
+    import onnxruntime
+
+    with pytest.raises(UsageError, match="'tensorrt' was asked for with device 'cpu'"):
+        made("tensorrt")
+    if "TensorrtExecutionProvider" not in onnxruntime.get_available_providers():
+        with pytest.raises(UsageError, match="install onnxruntime-gpu and TensorRT, or choose another backend"):
+            made("tensorrt", "auto")
+
+
+def test_the_words_for_back_ends_are_the_same_everywhere() -> None:
+    from typing import get_args
+
+    from emotion_perception.commands._common import BackendOption
+    from emotion_perception.engine.devices import BACKENDS
+
+    assert get_args(BackendOption)[1].metavar == "|".join(BACKENDS)
+    parameters = pytest.importorskip("emotion_perception.ros2_nodes.parameters", exc_type=ImportError)
+    (setting,) = (each for each in parameters.common("esr") if each.name == "backend")
+    assert setting.choices == BACKENDS
