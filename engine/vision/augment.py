@@ -30,7 +30,7 @@ class Augmentation:
         erase: Probability that a random box of up to a quarter of the picture is filled with grey.
     """
 
-    scale: tuple[float, float] = (0.85, 1.3)
+    scale: tuple[float, float] = (0.85, 1.45)
     shift: float = 0.06
     rotation_deg: float = 15.0
     flip: float = 0.5
