@@ -109,7 +109,7 @@ def write_benchmark(result: Mapping[str, Any], stem: Path) -> list[Path]:
 
 
 def plot_benchmark(result: Mapping[str, Any], path: Path) -> Path:
-    """Draws the cost of a face by the size of the batch, and beside it how many times as fast as the reference, which names the colours of both."""
+    """Draws the cost of a face by the size of the batch, and how many times as fast as the reference, which names the colours."""
     variants = result["variants"]
     figure = new_figure(11.0, 4.6)  # says in one line if matplotlib is missing
     from matplotlib.ticker import LogLocator
