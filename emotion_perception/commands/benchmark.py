@@ -33,7 +33,7 @@ EXAMPLES = (
 def run(
     learner: Annotated[str, typer.Argument(metavar="LEARNER", help="Registered name of the learner.")] = "esr",
     weights: WeightsOption = None,
-    backends: Annotated[str, typer.Option("--backends", metavar="NAMES", help="torch, onnxruntime or both.")] = "torch,onnxruntime",
+    backends: Annotated[str, typer.Option("--backends", metavar="NAMES", help="Of torch, onnxruntime, tensorrt.")] = "torch,onnxruntime",
     precisions: Annotated[
         str, typer.Option("--precisions", metavar="NAMES", help="Some of fp32, fp16, int8, and bf16, which is torch's.")
     ] = "fp32,int8",

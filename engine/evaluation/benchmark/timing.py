@@ -109,7 +109,7 @@ def benchmark(
     if len(pictures.x) < sizes[-1]:
         raise DatasetError(f"{pictures.source} has {len(pictures.x)} pictures, expected at least a batch of {sizes[-1]}; give more")
     runners = {variant.name: variant.runner(learners[variant.name]) for variant in variants}
-    use_torch = any(variant.backend != "onnxruntime" for variant in variants)
+    use_torch = not all(variant.exported for variant in variants)
     work = _multiply_adds(first) if use_torch else None
     logger.info("measuring what the machine can do")
     peaks = gemm_peaks(use_torch)

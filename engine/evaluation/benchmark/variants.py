@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from emotion_perception.engine.learners import Learner
 
 REFERENCE = "reference"
-BACKENDS = ("torch", "onnxruntime")
+BACKENDS = ("torch", "onnxruntime", "tensorrt")
 _TORCH_PRECISIONS = ("fp32", "bf16")
 # From a batch as the network takes it to an answer, in whatever form.
 Runner = Callable[[FloatArray], Any]
@@ -31,7 +31,7 @@ class Variant:
     Attributes:
         learner: Registered name.
         folder: Weights, with the exported model where ONNX Runtime is to run it.
-        backend: ``reference``, ``torch`` or ``onnxruntime``.
+        backend: ``reference``, ``torch``, ``onnxruntime`` or ``tensorrt``.
         precision: ``fp32``, ``fp16`` or ``int8``; for torch ``fp32`` or ``bf16``.
         confidence: Of the anytime ensemble; None where all of the network is run.
         device: ``auto``, ``cpu`` or ``cuda``.
@@ -52,11 +52,15 @@ class Variant:
         return f"{self.backend} {self.precision}" + ("" if self.confidence is None else f" anytime {self.confidence:g}")
 
     @property
+    def exported(self) -> bool:
+        """Whether an exported model is run, which torch has no part in."""
+        return self.backend not in (REFERENCE, "torch")
+
+    @property
     def bytes(self) -> int:
         """Size of the files that are read to run it."""
-        exported = Path(self.folder) / EXPORTED_NAME
-        if self.backend == "onnxruntime":
-            return exported.stat().st_size
+        if self.exported:
+            return (Path(self.folder) / EXPORTED_NAME).stat().st_size
         return sum(file.stat().st_size for file in weight_files(Path(self.folder)))
 
     def load(self, batch_size: int = 32) -> Learner:
@@ -66,14 +70,17 @@ class Variant:
             batch_size: Most inputs in one pass.
 
         Raises:
-            UsageError: A GPU was asked for, and this back end cannot use one here.
+            UsageError: A GPU or TensorRT was asked for, and this back end cannot use it here.
         """
         own: dict[str, Any] = {} if self.confidence is None else {"confidence": self.confidence}
         backend = "torch" if self.backend == REFERENCE else self.backend
         backend += "_bf16" if self.precision == "bf16" else ""
         learner = learner_class(self.learner)(device=self.device, backend=backend, batch_size=batch_size, **own)
         learner.load(self.folder)
-        if self.device == "cuda" and "cpu" in learner.backend_name.split():
+        runs_on = learner.backend_name.split()
+        if self.backend == "tensorrt" and "tensorrt" not in runs_on:
+            raise UsageError("ONNX Runtime cannot load TensorRT here; install TensorRT's libraries, or leave tensorrt out of --backends")
+        if self.device == "cuda" and "cpu" in runs_on:
             raise UsageError(
                 f"device 'cuda' was asked for, but {backend} has no usable GPU here; install its build for GPUs, or give --device cpu"
             )
@@ -96,7 +103,7 @@ def prepare(
     weights: Path | None,
     scratch: Path,
     *,
-    backends: Sequence[str] = BACKENDS,
+    backends: Sequence[str] = ("torch", "onnxruntime"),
     precisions: Sequence[str] = ("fp32", "int8"),
     confidence: float | None = None,
     reference: bool = True,
@@ -112,8 +119,8 @@ def prepare(
         learner: Registered name.
         weights: Folder of weights; those that come with the learner if None.
         scratch: An empty folder for the files; it must stay as long as the variants are used.
-        backends: ``torch``, ``onnxruntime`` or both.
-        precisions: Some of ``fp32``, ``bf16`` (torch), ``fp16`` and ``int8`` (ONNX Runtime); a back end leaves out what it cannot.
+        backends: Some of ``torch``, ``onnxruntime`` and ``tensorrt``.
+        precisions: Some of ``fp32``, ``bf16`` (torch), ``fp16`` and ``int8`` (exported); a back end leaves out what it cannot.
         confidence: Adds the anytime ensemble to each, with this confidence.
         reference: Whether to put the reference first.
         input_size: Side of the network's input in pixels instead of what the card says.
@@ -143,7 +150,7 @@ def prepare(
             for wanted in dict.fromkeys((None, confidence)):
                 found.append(Variant(learner, str(folder), backend, precision, wanted, device))
     if all(variant.backend == REFERENCE for variant in found):
-        there = f"torch computes in {' and '.join(_TORCH_PRECISIONS)}, onnxruntime in {', '.join(PRECISIONS)}"
+        there = f"torch computes in {' and '.join(_TORCH_PRECISIONS)}, the others in {', '.join(PRECISIONS)}"
         raise UsageError(f"nothing to measure: {there}; got {', '.join(backends)} and {', '.join(precisions)}")
     return found
 

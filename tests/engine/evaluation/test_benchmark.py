@@ -230,7 +230,7 @@ def test_labelled_pictures_give_accuracy(weights: Path, quick: None, tmp_path: P
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ({"backends": ("onnx",)}, "unknown back end .onnx.; known: onnxruntime, torch"),
+        ({"backends": ("onnx",)}, "unknown back end .onnx.; known: onnxruntime, tensorrt, torch"),
         ({"precisions": ("int4",)}, "did you mean 'int8'?"),
         ({"backends": ("torch",), "precisions": ("int8",)}, "torch computes in fp32 and bf16, .* got torch and int8"),
     ],
@@ -261,6 +261,16 @@ def test_a_gpu_that_is_not_there_is_an_error(prepared: tuple[list[Variant], Path
         pytest.skip("there is a GPU")
     with pytest.raises(UsageError, match="no usable GPU here"):
         replace(prepared[0][1], device="cuda").load()
+
+
+def test_tensorrt_runs_the_exported_file_and_is_refused_where_onnx_runtime_has_none(prepared) -> None:
+    exported = next(variant for variant in prepared[0] if variant.exported)
+    tensorrt = replace(exported, backend="tensorrt")
+    assert (tensorrt.name, tensorrt.bytes) == (exported.name.replace("onnxruntime", "tensorrt"), exported.bytes)
+    if "TensorrtExecutionProvider" in pytest.importorskip("onnxruntime").get_available_providers():
+        pytest.skip("ONNX Runtime has TensorRT here")
+    with pytest.raises(UsageError, match="tensorrt' was asked for but the installed ONNX Runtime offers"):
+        tensorrt.load()
 
 
 def test_batches_and_pictures_must_make_sense(prepared: tuple[list[Variant], Path]) -> None:
