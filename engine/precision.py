@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import logging
-import time
 from functools import lru_cache
 
 import torch
 
 from emotion_perception.engine.errors import check_words
+from emotion_perception.engine.machine import processor_flags
 
 logger = logging.getLogger(__name__)
 
+# What Linux calls the units of x86 (AVX-512, AMX, AVX-NE) and Arm processors.
+_UNITS = {"avx512_bf16", "amx_bf16", "avx_ne_convert", "bf16", "svebf16"}
+
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """Returns the autocast context for ``auto``, ``fp32`` or ``bf16``; ``auto`` measures once whether bf16 is faster here."""
+    """Returns the autocast context for ``auto``, ``fp32`` or ``bf16``; ``auto`` is bf16 where the device has units for it."""
     check_words("precision", precision, ("auto", "fp32", "bf16"))
     wanted = precision == "bf16" or (precision == "auto" and bfloat16_is_faster(device.type))
     return torch.autocast(device.type, torch.bfloat16, enabled=wanted)
@@ -22,20 +25,11 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 
 @lru_cache
 def bfloat16_is_faster(device_type: str) -> bool:
-    """Says whether a matrix product is faster in bfloat16 than in float32; on CPUs without bf16 units it is 500 times slower."""
+    """Says whether a device has units for bfloat16; on CPUs without, a matrix product takes 500 times as long as in float32."""
     if device_type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        return False  # a small product may still be faster, a convolution is not
-    seconds = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        matrix = torch.ones(192, 192, dtype=dtype)
-        matrix @ matrix
-        started = time.perf_counter()
-        for _ in range(3):
-            matrix @ matrix
-        seconds[dtype] = time.perf_counter() - started
-    return seconds[torch.bfloat16] < seconds[torch.float32]
+    # By name, not by measuring: a run that is resumed must not come out otherwise on a busy machine.
+    return bool(_UNITS & processor_flags()) and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 @lru_cache

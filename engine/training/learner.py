@@ -74,7 +74,7 @@ class HeadLearner(Learner):
             crop_scale: Crop of a new network, in units of the face detector's box.
             augment: Change training pictures at random.
             augment_light: Change their light, colour and sharpness, too, and cover parts; without, only scale, place, rotation and side.
-            precision: Of training: ``auto`` (bf16 where it is faster), ``fp32`` or ``bf16``.
+            precision: Of training: ``auto`` (bf16 where there are units for it), ``fp32`` or ``bf16``.
             seed: Of everything random in training.
             options: Those of `Learner`.
         """

@@ -118,7 +118,7 @@ class FacialEmotionLearner(Learner):
             augment_light: Change their light, colour and sharpness, too, and cover parts; without, only scale, place, rotation and side.
             keep_of_start: Share, from 0 to below 1, that the weights loaded before have in those that `fit` ends with, which are a mean of
                 both: it often judges better than either (Wortsman et al., CVPR 2022). It does not count for a new network.
-            precision: Of training: ``auto`` (bf16 where it is faster), ``fp32`` or ``bf16``.
+            precision: Of training: ``auto`` (bf16 where there are units for it), ``fp32`` or ``bf16``.
             diversity_weight: Weight of the diversity loss.
             seed: Of everything random in training.
         """

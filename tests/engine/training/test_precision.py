@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 
+from emotion_perception.engine import precision as precision_module
 from emotion_perception.engine.errors import UsageError
 from emotion_perception.engine.precision import autocast, bfloat16_is_faster
 
 CPU = torch.device("cpu")
-# What Linux calls the units of x86 (AVX-512, AMX) and Arm processors that compute in bfloat16.
-UNITS = {"avx512_bf16", "amx_bf16", "avx_ne_convert", "bf16", "svebf16"}
 
-
-def test_a_processor_without_bfloat16_units_trains_in_float32():
-    facts = Path("/proc/cpuinfo")
-    if not facts.is_file():
-        pytest.skip("the processor's units are read from /proc/cpuinfo, which is not here")
-    if UNITS & set(facts.read_text().split()):
-        pytest.skip("this processor has bfloat16 units")
-    assert bfloat16_is_faster("cpu") is False
-    with autocast(CPU, "auto"):
-        assert (torch.ones(4, 4) @ torch.ones(4, 4)).dtype == torch.float32
+@pytest.mark.parametrize(
+    ("flags", "supported", "dtype"),
+    [
+        ({"avx2", "avx512f"}, True, torch.float32),  # oneDNN computes in bf16 there, but not in units of its own
+        ({"avx2", "avx512f", "avx512_bf16"}, True, torch.bfloat16),
+        ({"asimd", "bf16"}, False, torch.float32),  # a build of torch without
+        (set(), True, torch.float32),  # not Linux
+    ],
+)
+def test_the_processor_decides_by_its_units_not_by_its_speed_of_the_moment(flags, supported, dtype, monkeypatch):
+    monkeypatch.setattr(precision_module, "processor_flags", lambda: flags)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: supported)
+    bfloat16_is_faster.cache_clear()
+    try:
+        with autocast(CPU, "auto"):
+            assert (torch.ones(4, 4) @ torch.ones(4, 4)).dtype == dtype
+    finally:
+        bfloat16_is_faster.cache_clear()
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
