@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import sys
@@ -53,6 +54,7 @@ def processor_flags() -> set[str]:
     return set((facts.get("flags") or facts.get("Features") or "").split())
 
 
+@functools.cache
 def _processor() -> dict[str, str]:
     """Returns what Linux says of the first processor; nothing elsewhere."""
     try:

@@ -19,12 +19,12 @@ _UNITS = {"avx512_bf16", "amx_bf16", "avx_ne_convert", "bf16", "svebf16"}
 def autocast(device: torch.device, precision: str) -> torch.autocast:
     """Returns the autocast context for ``auto``, ``fp32`` or ``bf16``; ``auto`` is bf16 where the device has units for it."""
     check_words("precision", precision, ("auto", "fp32", "bf16"))
-    wanted = precision == "bf16" or (precision == "auto" and bfloat16_is_faster(device.type))
+    wanted = precision == "bf16" or (precision == "auto" and has_bfloat16_units(device.type))
     return torch.autocast(device.type, torch.bfloat16, enabled=wanted)
 
 
 @lru_cache
-def bfloat16_is_faster(device_type: str) -> bool:
+def has_bfloat16_units(device_type: str) -> bool:
     """Says whether a device has units for bfloat16; on CPUs without, a matrix product takes 500 times as long as in float32."""
     if device_type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
@@ -35,5 +35,5 @@ def bfloat16_is_faster(device_type: str) -> bool:
 @lru_cache
 def warn_of_slow_bfloat16(device_type: str) -> None:
     """Says once in a warning that float32 is the faster one, where it is."""
-    if not bfloat16_is_faster(device_type):
+    if not has_bfloat16_units(device_type):
         logger.warning("bf16 was asked for, but this %s has no units for it; float32 is faster", device_type)

@@ -7,7 +7,7 @@ import torch
 
 from emotion_perception.engine import precision as precision_module
 from emotion_perception.engine.errors import UsageError
-from emotion_perception.engine.precision import autocast, bfloat16_is_faster
+from emotion_perception.engine.precision import autocast, has_bfloat16_units
 
 CPU = torch.device("cpu")
 
@@ -23,12 +23,12 @@ CPU = torch.device("cpu")
 def test_the_processor_decides_by_its_units_not_by_its_speed_of_the_moment(flags, supported, dtype, monkeypatch):
     monkeypatch.setattr(precision_module, "processor_flags", lambda: flags)
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: supported)
-    bfloat16_is_faster.cache_clear()
+    has_bfloat16_units.cache_clear()
     try:
         with autocast(CPU, "auto"):
             assert (torch.ones(4, 4) @ torch.ones(4, 4)).dtype == dtype
     finally:
-        bfloat16_is_faster.cache_clear()
+        has_bfloat16_units.cache_clear()
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
